@@ -1,0 +1,1 @@
+//! Diagnose: judges a recording.

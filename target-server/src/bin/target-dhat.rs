@@ -1,0 +1,2 @@
+//! dhat.
+fn main() {}

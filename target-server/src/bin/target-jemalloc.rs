@@ -1,0 +1,2 @@
+//! jemalloc.
+fn main() {}
