@@ -1,0 +1,193 @@
+//! What the load has done so far. Written by the load, read by anyone.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::plan::Leave;
+
+/// Why a connection of ours ended, as we saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// It left in its planned way.
+    AsPlanned,
+    /// The connection was refused, or could not be opened.
+    ConnectFailed,
+    /// The server closed before the plan said so.
+    ServerClosed,
+    /// The server reset the connection.
+    ServerReset,
+    /// The server answered with an error status.
+    HttpStatus,
+    /// What came back is not HTTP, not an event stream, or over a limit.
+    BadResponse,
+    /// Nothing came within the deadline.
+    TimedOut,
+    /// The run was stopped.
+    Stopped,
+}
+
+impl End {
+    /// Every reason, in column order.
+    pub const ALL: [Self; 8] = [
+        Self::AsPlanned,
+        Self::ConnectFailed,
+        Self::ServerClosed,
+        Self::ServerReset,
+        Self::HttpStatus,
+        Self::BadResponse,
+        Self::TimedOut,
+        Self::Stopped,
+    ];
+
+    /// The name used in columns and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AsPlanned => "as_planned",
+            Self::ConnectFailed => "connect_failed",
+            Self::ServerClosed => "server_closed",
+            Self::ServerReset => "server_reset",
+            Self::HttpStatus => "http_status",
+            Self::BadResponse => "bad_response",
+            Self::TimedOut => "timed_out",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether the connection did not do what the plan asked for, through no wish of ours.
+    pub const fn is_error(self) -> bool {
+        !matches!(self, Self::AsPlanned | Self::Stopped)
+    }
+}
+
+/// Counters of the load. Only opened and closed are counted, never "open now": a gauge read once a second lies.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Connections of which the connect was started.
+    pub opened: AtomicU64,
+    /// Connections that got as far as a TCP handshake.
+    pub connected: AtomicU64,
+    /// Connections gone, by the way they were planned to leave. Counts those that got as far as a TCP handshake, however they ended.
+    pub closed: [AtomicU64; Leave::ALL.len()],
+    /// Connections gone, by why.
+    pub ended: [AtomicU64; End::ALL.len()],
+    /// Openings that came due while no descriptor or port was left: never tried, a loss.
+    pub not_opened: AtomicU64,
+    /// Sessions created on the server by our requests.
+    pub sessions_created: AtomicU64,
+    /// Sessions that we deleted.
+    pub sessions_deleted: AtomicU64,
+    /// Turns taken in sessions that live on.
+    pub turns: AtomicU64,
+    /// Events received.
+    pub events: AtomicU64,
+    /// Bytes of responses received.
+    pub bytes: AtomicU64,
+    /// Captures that did not match.
+    pub captures_failed: AtomicU64,
+    /// Openings still due in the batches under way.
+    pub pending: AtomicU64,
+}
+
+/// A copy of a [`Tally`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// See [`Tally::opened`].
+    pub opened: u64,
+    /// See [`Tally::connected`].
+    pub connected: u64,
+    /// See [`Tally::closed`]; indexed by [`Leave::index`].
+    pub closed: [u64; Leave::ALL.len()],
+    /// See [`Tally::ended`]; in the order of [`End::ALL`].
+    pub ended: [u64; End::ALL.len()],
+    /// See [`Tally::not_opened`].
+    pub not_opened: u64,
+    /// See [`Tally::sessions_created`].
+    pub sessions_created: u64,
+    /// See [`Tally::sessions_deleted`].
+    pub sessions_deleted: u64,
+    /// See [`Tally::turns`].
+    pub turns: u64,
+    /// See [`Tally::events`].
+    pub events: u64,
+    /// See [`Tally::bytes`].
+    pub bytes: u64,
+    /// See [`Tally::captures_failed`].
+    pub captures_failed: u64,
+    /// See [`Tally::pending`].
+    pub pending: u64,
+}
+
+impl Tally {
+    /// Adds one; relaxed, since nobody orders anything by it.
+    pub fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Relaxed);
+    }
+
+    /// Notes that a connection is gone.
+    pub fn note_end(&self, leave: Leave, end: End, was_connected: bool) {
+        if was_connected {
+            Self::add(&self.closed[leave.index()], 1);
+        }
+        Self::add(&self.ended[end as usize], 1);
+    }
+
+    /// A copy of every counter. Ends are read before beginnings, so that `live` is never negative.
+    pub fn counts(&self) -> Counts {
+        let ended = std::array::from_fn(|i| self.ended[i].load(Relaxed));
+        let closed = std::array::from_fn(|i| self.closed[i].load(Relaxed));
+        Counts {
+            ended,
+            closed,
+            not_opened: self.not_opened.load(Relaxed),
+            sessions_deleted: self.sessions_deleted.load(Relaxed),
+            sessions_created: self.sessions_created.load(Relaxed),
+            turns: self.turns.load(Relaxed),
+            events: self.events.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            captures_failed: self.captures_failed.load(Relaxed),
+            pending: self.pending.load(Relaxed),
+            connected: self.connected.load(Relaxed),
+            opened: self.opened.load(Relaxed),
+        }
+    }
+}
+
+impl Counts {
+    /// Connections opened and not yet gone.
+    pub fn live(&self) -> u64 {
+        self.opened.saturating_sub(self.ended.iter().sum())
+    }
+
+    /// Connections gone, however they left.
+    pub fn closed_total(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+
+    /// Connections that did not do what the plan asked for.
+    pub fn errors(&self) -> u64 {
+        End::ALL
+            .iter()
+            .zip(self.ended)
+            .filter(|(end, _)| end.is_error())
+            .map(|(_, count)| count)
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_ends_but_never_closed() {
+        let tally = Tally::default();
+        Tally::add(&tally.opened, 2);
+        Tally::add(&tally.connected, 1);
+        tally.note_end(Leave::Fin, End::AsPlanned, true);
+        tally.note_end(Leave::Fin, End::ConnectFailed, false);
+        let counts = tally.counts();
+        assert_eq!(
+            (counts.live(), counts.closed_total(), counts.errors()),
+            (0, 1, 1)
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! Units: sizes, periods and counts. Conversions and how a number is written for a person live here and nowhere else.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A size in bytes. Written `"512 MiB"`, `"4 kB"` or `"300 B"`; a bare number is refused, since it has no unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        if !text.ends_with(['B', 'b']) {
+            return Err(format!(
+                "`{text}` has no unit: write a size as \"64 B\", \"4 KiB\" or \"512 MiB\""
+            ));
+        }
+        let size = text.parse::<bytesize::ByteSize>();
+        size.map(|size| Self(size.as_u64())).map_err(|_| {
+            format!("`{text}` is not a size: write \"64 B\", \"4 KiB\" or \"512 MiB\"")
+        })
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&bytes(self.0 as f64))
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
+        output.serialize_str(&format!("{} B", self.0))
+    }
+}
+
+/// A duration that is not zero: `"1s"`, `"250ms"`, `"1h 30min"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(Duration);
+
+impl Period {
+    /// `None` for a zero duration.
+    pub const fn new(length: Duration) -> Option<Self> {
+        if length.is_zero() {
+            None
+        } else {
+            Some(Self(length))
+        }
+    }
+
+    /// The duration.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let length = humantime::parse_duration(text).map_err(|_| {
+            format!("`{text}` is not a duration: write \"250ms\", \"30s\" or \"1h 30min\"")
+        })?;
+        Self::new(length)
+            .ok_or_else(|| "a period of zero never ends: write at least \"1ms\"".into())
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&humantime::format_duration(self.0).to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
+        output.serialize_str(&humantime::format_duration(self.0).to_string())
+    }
+}
+
+/// `2,816`: an integer with thousands separators.
+pub fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    if number < 0 {
+        out.push('-');
+    }
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A size for a person, in powers of 1024: `38.1 MiB`, `640 B`.
+pub fn bytes(size: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = size;
+    let mut unit = 0;
+    while value.abs() >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && value.abs() < 100.0);
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_needs_a_unit_and_keeps_every_byte() {
+        for (text, size) in [
+            ("64 B", 64),
+            ("4KiB", 4096),
+            ("512 MiB", 512 << 20),
+            ("1 kB", 1000),
+        ] {
+            assert_eq!(text.parse::<ByteSize>(), Ok(ByteSize(size)), "{text}");
+        }
+        for text in ["64", "", "many MiB", "-1 B"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_period_of_zero_is_refused_while_parsing() {
+        assert!("0s".parse::<Period>().is_err());
+        assert_eq!(
+            "90s".parse::<Period>().map(Period::get),
+            Ok(Duration::from_secs(90))
+        );
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (2816, "2,816"),
+            (-1_234_567, "-1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!(bytes(640.0), "640 B");
+        assert_eq!(bytes(40_000_000.0), "38.1 MiB");
+    }
+}
