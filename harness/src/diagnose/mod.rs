@@ -1,1 +1,2 @@
 //! Diagnose: judges a recording.
+pub mod stats;
