@@ -3,6 +3,7 @@ pub mod diagnose;
 pub mod drive;
 pub mod observe;
 pub mod plan;
+pub mod profile;
 pub mod target;
 pub mod timeline;
 pub mod units;

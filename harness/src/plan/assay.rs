@@ -1,0 +1,283 @@
+//! The cycles of an assay: dose, drain, probe, settle, read; rests between them (the method, §3).
+
+use std::time::Duration;
+
+use super::{Batch, Design, Factor, Leave, Length, Phase, Plan, Retain, Script, Stay, Step};
+use crate::profile::{Assay, Profile, StepSpec};
+
+/// The pool that standing sessions go to and that turns borrow from.
+const STANDING_POOL: usize = 0;
+
+/// The part of a dose in which its clients arrive; the rest leaves the last ones time to do what they came for.
+const ARRIVALS: f64 = 0.6;
+
+/// One factor of the design: what is played when it is on.
+struct Dosed {
+    factor: Factor,
+    /// The share of the cycles in which it is on: a third for leave modes, half for the rest (the method, §3.3).
+    share: f64,
+    batch: Option<Batch>,
+    retain: Option<Retain>,
+}
+
+pub(super) fn plan(profile: &Profile, assay: &Assay, seed: u64) -> Plan {
+    let names: Vec<&String> = profile.scripts.keys().collect();
+    let index = |name: &str| {
+        names
+            .iter()
+            .position(|known| *known == name)
+            .expect("checked while parsing")
+    };
+    let dosed = dosed(assay, &index);
+    let cycles = *assay.cycles.get_ref();
+    let count = cycles as usize;
+    let parts: Vec<usize> = dosed.iter().map(|dosed| part(dosed.share, count)).collect();
+    let design = Design::draw(seed, count, &parts);
+    Plan {
+        seed,
+        scripts: scripts(profile, assay),
+        pools: 1,
+        standing: assay
+            .standing
+            .as_ref()
+            .map_or(0, |standing| standing.connections),
+        factors: dosed.iter().map(|dosed| dosed.factor).collect(),
+        control_bytes: assay.doses.control.map(|control| control.bytes.0),
+        steps: steps(assay, &dosed, &design, &index),
+        priming: assay.priming,
+        cycles,
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a small count, between 1 and the count"
+)]
+fn part(share: f64, cycles: usize) -> usize {
+    ((share * cycles as f64).round() as usize).clamp(1, cycles.saturating_sub(1).max(1))
+}
+
+fn scripts(profile: &Profile, assay: &Assay) -> Vec<Script> {
+    let standing = assay
+        .standing
+        .as_ref()
+        .map(|standing| standing.script.get_ref());
+    let script = |(name, spec): (&String, &crate::profile::ScriptSpec)| Script {
+        name: name.clone(),
+        exchanges: spec
+            .steps()
+            .map(|step: &StepSpec| step.exchange(STANDING_POOL, standing == Some(name)))
+            .collect(),
+    };
+    profile.scripts.iter().map(script).collect()
+}
+
+fn dosed(assay: &Assay, index: &impl Fn(&str) -> usize) -> Vec<Dosed> {
+    let dose = assay.dose.get();
+    let arrivals = dose.mul_f64(ARRIVALS);
+    let batch = |script: &str, leave, count, stay| Batch {
+        script: index(script),
+        leave,
+        count,
+        after: Duration::ZERO,
+        over: arrivals,
+        stay,
+    };
+    let doses = &assay.doses;
+    let closed = doses.closed.iter().map(|(leave, closed)| Dosed {
+        factor: Factor::Closed(*leave),
+        share: 1.0 / 3.0,
+        batch: Some(batch(
+            closed.script.get_ref(),
+            *leave,
+            closed.connections,
+            stay(*leave, closed.stay.map(|stay| stay.get()), dose),
+        )),
+        retain: None,
+    });
+    let other = |factor, batch, retain| Dosed {
+        factor,
+        share: 0.5,
+        batch,
+        retain,
+    };
+    let session = doses.session.iter().map(|dose| {
+        other(
+            Factor::Session,
+            Some(batch(
+                dose.script.get_ref(),
+                Leave::Complete,
+                dose.sessions,
+                Stay::ToTheEnd,
+            )),
+            None,
+        )
+    });
+    let turn = doses.turn.iter().map(|dose| {
+        other(
+            Factor::Turn,
+            Some(batch(
+                dose.script.get_ref(),
+                Leave::Complete,
+                dose.turns,
+                Stay::ToTheEnd,
+            )),
+            None,
+        )
+    });
+    let event = doses.event.iter().map(|event| {
+        let fast = Batch {
+            over: Duration::ZERO,
+            ..batch(
+                event.script.get_ref(),
+                Leave::Fin,
+                event.streams,
+                Stay::Until(dose),
+            )
+        };
+        other(Factor::Event, Some(fast), None)
+    });
+    let control = doses.control.iter().map(|control| {
+        other(
+            Factor::Control,
+            None,
+            Some(Retain {
+                bytes: control.bytes.0,
+                blocks: control.blocks,
+            }),
+        )
+    });
+    closed
+        .chain(session)
+        .chain(turn)
+        .chain(event)
+        .chain(control)
+        .collect()
+}
+
+/// How long a client of a dose stays.
+fn stay(leave: Leave, asked: Option<Duration>, dose: Duration) -> Stay {
+    match leave {
+        Leave::Complete => Stay::ToTheEnd,
+        Leave::Stall | Leave::Slow => asked.map_or(Stay::Until(dose), Stay::For),
+        _ => Stay::For(asked.unwrap_or(dose.mul_f64(0.1))),
+    }
+}
+
+fn steps(
+    assay: &Assay,
+    dosed: &[Dosed],
+    design: &Design,
+    index: &impl Fn(&str) -> usize,
+) -> Vec<Step> {
+    let cycles = i32::try_from(*assay.cycles.get_ref()).unwrap_or(i32::MAX);
+    let priming = i32::try_from(assay.priming).unwrap_or(i32::MAX);
+    let rest = |cycle, length: Option<crate::units::Period>| {
+        length.map(|length| bare(Phase::Rest, cycle, Length::For(length.get())))
+    };
+    let rests = assay.rests;
+    let mut steps = standing(assay, -priming, index);
+    steps.extend(rest(-priming, rests.map(|rests| rests.first)));
+    for cycle in -priming..cycles {
+        if cycle == 0 {
+            steps.extend(rest(cycle, rests.map(|rests| rests.primed)));
+        } else if cycle == cycles / 2 {
+            steps.extend(rest(cycle, rests.map(|rests| rests.middle)));
+        }
+        let is_on = |factor: usize| {
+            usize::try_from(cycle).map_or(true, |cycle| design.is_on(cycle, factor))
+        };
+        steps.extend(cycle_steps(
+            assay,
+            cycle,
+            dosed
+                .iter()
+                .enumerate()
+                .filter(|(j, _)| is_on(*j))
+                .map(|(_, dosed)| dosed),
+            index,
+        ));
+    }
+    steps.extend(rest(cycles, rests.map(|rests| rests.last)));
+    steps
+}
+
+fn bare(phase: Phase, cycle: i32, length: Length) -> Step {
+    Step {
+        phase,
+        cycle,
+        length,
+        batches: Vec::new(),
+        retain: None,
+    }
+}
+
+fn standing(assay: &Assay, cycle: i32, index: &impl Fn(&str) -> usize) -> Vec<Step> {
+    let step = |standing: &crate::profile::Standing| {
+        let batch = Batch {
+            script: index(standing.script.get_ref()),
+            leave: Leave::Fin,
+            count: standing.connections,
+            after: Duration::ZERO,
+            over: Duration::from_millis(u64::from(standing.connections)),
+            stay: Stay::Standing,
+        };
+        let length = Length::UntilStanding {
+            at_most: Duration::from_secs(10).max(batch.over * 4),
+        };
+        Step {
+            batches: vec![batch],
+            ..bare(Phase::Standing, cycle, length)
+        }
+    };
+    assay.standing.iter().map(step).collect()
+}
+
+fn cycle_steps<'a>(
+    assay: &Assay,
+    cycle: i32,
+    on: impl Iterator<Item = &'a Dosed> + Clone,
+    index: &impl Fn(&str) -> usize,
+) -> [Step; 5] {
+    let hold = assay.probe.hold.get();
+    let probe = Batch {
+        script: index(assay.probe.script.get_ref()),
+        leave: Leave::Fin,
+        count: assay.probe.connections + assay.probe.step * cycle.max(0).unsigned_abs(),
+        after: Duration::ZERO,
+        over: Duration::ZERO,
+        stay: Stay::Until(hold),
+    };
+    let at_most = assay.drain_within.get();
+    let at_least = assay
+        .drain_at_least
+        .map_or(Duration::ZERO, |period| period.get())
+        .min(at_most);
+    let settle = assay.settle.get();
+    [
+        Step {
+            batches: on.clone().filter_map(|dosed| dosed.batch.clone()).collect(),
+            retain: on.clone().find_map(|dosed| dosed.retain),
+            ..bare(Phase::Dose, cycle, Length::For(assay.dose.get()))
+        },
+        bare(
+            Phase::Drain,
+            cycle,
+            Length::UntilQuiet { at_least, at_most },
+        ),
+        Step {
+            batches: vec![probe],
+            ..bare(Phase::Probe, cycle, Length::For(hold))
+        },
+        bare(
+            Phase::Settle,
+            cycle,
+            Length::UntilQuiet {
+                at_least: settle,
+                at_most: settle.max(at_most),
+            },
+        ),
+        bare(Phase::Read, cycle, Length::For(assay.read.get())),
+    ]
+}

@@ -1,0 +1,135 @@
+//! Profile: what a person asked for. TOML in; typed values, or a precise complaint, out.
+//!
+//! In: the text of one file in `soak-profiles/`. Out: [`Profile`]. Start there; [`script`] is what a client says.
+//! Durations and sizes carry their unit in the text. What would be wrong does not fit the types; what types cannot
+//! say (a script that is named but not written, a dose without its script) is checked once, here, with line and column.
+//! Never decides when anything happens: that is [`plan`](crate::plan).
+
+mod assay;
+mod complaint;
+mod script;
+mod target;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub use self::{
+    assay::{
+        Assay, ClosedDose, ControlDose, Doses, EventDose, Probe, Rests, SessionDose, Standing,
+        TurnDose,
+    },
+    complaint::ProfileError,
+    script::{CaptureSpec, ScriptSpec, StepSpec},
+    target::{AdminSpec, TargetSpec, Tolerances},
+};
+use crate::units::Period;
+
+/// What a person asks for: one file in `soak-profiles/`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Profile {
+    /// The file's name without `.toml`; not a key.
+    #[serde(skip)]
+    pub name: String,
+    /// The file's text, for the manifest and its hash; not a key.
+    #[serde(skip)]
+    pub text: String,
+    /// One sentence: what the profile is for.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// Fixes every random choice: same profile, same seed, same connections opened, held and dropped.
+    pub seed: u64,
+    /// How often the target is sampled: `"1s"`; [`Period`] refuses `"0s"` while parsing.
+    #[serde(default = "one_second")]
+    pub sample_every: Period,
+    /// The server under test.
+    pub target: TargetSpec,
+    /// What clients say, by name.
+    pub scripts: BTreeMap<String, ScriptSpec>,
+    /// Which kind of run, as a key: `[run.assay]`.
+    pub run: Kind,
+    /// What may stay without being a leak.
+    #[serde(default)]
+    pub tolerances: Tolerances,
+}
+
+/// The kinds of run.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Kind {
+    /// Randomised doses in short cycles: minutes, and the sharpest answer.
+    Assay(Box<Assay>),
+}
+
+fn one_second() -> Period {
+    Period::new(std::time::Duration::from_secs(1)).expect("one second is not zero")
+}
+
+impl Profile {
+    /// Reads a profile from a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, has an unknown key or a wrong value, or contradicts itself; the message
+    /// names the file, the line and what is allowed.
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|source| ProfileError::Unreadable {
+            file: file.clone(),
+            source,
+        })?;
+        let name = path.file_stem().map_or_else(
+            || "profile".into(),
+            |stem| stem.to_string_lossy().into_owned(),
+        );
+        Self::parse(&name, &file, text)
+    }
+
+    /// Reads a profile from text; `file` is only for messages.
+    ///
+    /// # Errors
+    /// See [`Profile::read`].
+    pub fn parse(name: &str, file: &str, text: String) -> Result<Self, ProfileError> {
+        let mut profile: Self =
+            toml::from_str(&text).map_err(|source| ProfileError::Malformed {
+                file: file.into(),
+                source: Box::new(source),
+            })?;
+        let complaint = profile.contradiction();
+        if let Some((span, message)) = complaint {
+            return Err(ProfileError::at(file, &text, span.start, message));
+        }
+        profile.name = name.into();
+        profile.text = text;
+        Ok(profile)
+    }
+
+    /// The first thing that types could not refuse, with its place in the text.
+    fn contradiction(&self) -> Option<(std::ops::Range<usize>, String)> {
+        let scripts = self.scripts.values().find_map(ScriptSpec::contradiction);
+        let Kind::Assay(assay) = &self.run;
+        scripts
+            .or_else(|| self.target.contradiction())
+            .or_else(|| assay.contradiction())
+            .or_else(|| assay.scripts().find_map(|name| self.unknown_script(name)))
+    }
+
+    fn unknown_script(&self, name: &Spanned<String>) -> Option<(std::ops::Range<usize>, String)> {
+        if self.scripts.contains_key(name.get_ref()) {
+            return None;
+        }
+        let known: Vec<_> = self.scripts.keys().map(|key| format!("`{key}`")).collect();
+        Some((
+            name.span(),
+            format!(
+                "no script is named `{}`; `[scripts.…]` has {}",
+                name.get_ref(),
+                known.join(", ")
+            ),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

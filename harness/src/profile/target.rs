@@ -1,0 +1,120 @@
+//! The server under test, as a profile describes it.
+
+use std::{collections::BTreeMap, ops::Range, path::PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::units::{ByteSize, Period};
+
+/// The server under test.
+///
+/// `{run}` in `command`, `env`, `ready-file` and `token-file` stands for the run directory.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TargetSpec {
+    /// Where it listens: `"http://127.0.0.1:8080"`. May be left out when `ready-file` tells it.
+    #[serde(default)]
+    pub url: Option<Spanned<String>>,
+    /// How to start it; a name without `/` is looked for beside our own binary first. Without it the target runs already.
+    #[serde(default)]
+    pub command: Option<Spanned<Vec<String>>>,
+    /// The folder to start it in; ours if not given.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// More environment for it.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// A process that runs already: watched, never stopped.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// A file that the target writes when it listens: JSON with `public` and perhaps `admin` and `token_file`.
+    #[serde(default)]
+    pub ready_file: Option<String>,
+    /// How long it may take to listen.
+    #[serde(default = "ten_seconds")]
+    pub ready_within: Period,
+    /// How long it may take to stop after SIGTERM.
+    #[serde(default = "ten_seconds")]
+    pub stop_within: Period,
+    /// Its admin listener, where it has one with our contract.
+    #[serde(default)]
+    pub admin: Option<AdminSpec>,
+    /// Leave transparent huge pages on. They hide everything below 8 KiB per connection, so they are off by default.
+    #[serde(default)]
+    pub huge_pages: bool,
+    /// How much of its output is kept.
+    #[serde(default = "sixteen_mebibytes")]
+    pub log_limit: ByteSize,
+}
+
+/// Where the target shows its own numbers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AdminSpec {
+    /// `"http://127.0.0.1:9090"`.
+    pub url: String,
+    /// A file with the bearer token.
+    pub token_file: String,
+}
+
+/// What may stay without being a leak: the bound to prove.
+#[derive(Clone, Copy, Debug, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Tolerances {
+    /// Per closed connection.
+    pub connection: ByteSize,
+    /// Per session and per turn.
+    pub session: ByteSize,
+    /// Per event.
+    pub event: ByteSize,
+}
+
+impl Default for Tolerances {
+    /// The method, §7: 1,024 B per connection and session, 64 B per event.
+    fn default() -> Self {
+        Self {
+            connection: ByteSize(1024),
+            session: ByteSize(1024),
+            event: ByteSize(64),
+        }
+    }
+}
+
+fn ten_seconds() -> Period {
+    Period::new(std::time::Duration::from_secs(10)).expect("ten seconds are not zero")
+}
+
+const fn sixteen_mebibytes() -> ByteSize {
+    ByteSize(16 << 20)
+}
+
+impl TargetSpec {
+    pub(super) fn contradiction(&self) -> Option<(Range<usize>, String)> {
+        if let Some(command) = &self.command {
+            if command.get_ref().is_empty() {
+                return Some((
+                    command.span(),
+                    "`command` is empty: write the program and its arguments".into(),
+                ));
+            }
+            if self.pid.is_some() {
+                return Some((
+                    command.span(),
+                    "either `command` (we start it) or `pid` (it runs already), not both".into(),
+                ));
+            }
+        }
+        let url = self.url.as_ref()?;
+        if !url.get_ref().starts_with("http://") {
+            return Some((
+                url.span(),
+                format!(
+                    "`{}` is not a URL that this version can load: write \"http://HOST:PORT\"",
+                    url.get_ref()
+                ),
+            ));
+        }
+        None
+    }
+}

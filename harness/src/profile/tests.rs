@@ -1,0 +1,102 @@
+use super::*;
+
+fn profile(text: &str) -> Result<Profile, ProfileError> {
+    Profile::parse("test", "test.toml", text.into())
+}
+
+const SMALL: &str = r#"
+seed = 1
+
+[target]
+url = "http://127.0.0.1:8080"
+
+[scripts.feed]
+steps = [{ get = "/events" }]
+
+[run.assay]
+cycles = 10
+dose = "1s"
+drain-within = "2s"
+settle = "100ms"
+read = "100ms"
+probe = { script = "feed", connections = 10, step = 1, hold = "100ms" }
+
+[run.assay.doses.closed.fin]
+script = "feed"
+connections = 10
+"#;
+
+#[test]
+fn a_small_profile_is_enough() {
+    let profile = profile(SMALL).unwrap();
+    let Kind::Assay(assay) = profile.run;
+    assert_eq!((*assay.cycles.get_ref(), assay.priming), (10, 3));
+}
+
+#[test]
+fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
+    let rows = [
+        (
+            "seed = 1",
+            "sed = 1",
+            &["test.toml", "line 2", "sed", "seed"][..],
+        ),
+        (
+            r#"dose = "1s""#,
+            r#"dose = "1 elephant""#,
+            &["line 12", "not a duration"],
+        ),
+        (r#"dose = "1s""#, r#"dose = "0s""#, &["line 12", "zero"]),
+        (r#"dose = "1s""#, "dose = 1", &["line 12", "string"]),
+        (
+            "[run.assay.doses.closed.fin]",
+            "[run.assay.doses.closed.fins]",
+            &["fins", "half-close"],
+        ),
+        (
+            r#"script = "feed", connections"#,
+            r#"script = "food", connections"#,
+            &["line 16", "`food`", "`feed`"],
+        ),
+        ("cycles = 10", "cycles = 2", &["line 11", "at least 6"]),
+        (
+            r#"{ get = "/events" }"#,
+            r#"{ get = "/events", post = "/chat" }"#,
+            &["line 8, column 10", "exactly one"],
+        ),
+        (
+            r#""http://127.0.0.1:8080""#,
+            r#""ftp://127.0.0.1""#,
+            &["line 5", "http://HOST:PORT"],
+        ),
+        ("run.assay", "run.assey", &["assey", "assay"]),
+    ];
+    for (from, to, parts) in rows {
+        assert!(SMALL.contains(from), "{from}");
+        let message = profile(&SMALL.replace(from, to))
+            .unwrap_err()
+            .to_string();
+        for part in parts {
+            assert!(
+                message.contains(part),
+                "`{to}` gave a message without `{part}`:\n{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_form_keeps_its_placeholders() {
+    let step = StepSpec {
+        post: Some("/chat".into()),
+        form: Some(BTreeMap::from([(
+            "message".into(),
+            "how are you, {n}?".into(),
+        )])),
+        ..StepSpec::default()
+    };
+    assert_eq!(
+        step.exchange(0, false).request.body,
+        "message=how+are+you%2C+{n}%3F"
+    );
+}
