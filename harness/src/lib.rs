@@ -4,6 +4,7 @@ pub mod drive;
 pub mod observe;
 pub mod plan;
 pub mod profile;
+pub mod record;
 pub mod target;
 pub mod timeline;
 pub mod units;

@@ -1,0 +1,93 @@
+//! `manifest.json`: what was run, by whom, against what, and how it ended.
+
+use serde::{Deserialize, Serialize};
+
+use crate::profile::Tolerances;
+
+/// Version of the run directory's layout. Raised when a reader of the last version would misread.
+pub(super) const LAYOUT: u32 = 1;
+
+/// What was run, and how it ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the run directory's layout.
+    pub layout: u32,
+    /// Version of sse-soak.
+    pub version: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The profile's name.
+    pub profile: String,
+    /// SHA-256 of the profile's text.
+    pub profile_sha256: String,
+    /// Which kind of run.
+    pub kind: String,
+    /// What every random choice came from.
+    pub seed: u64,
+    /// Wall time at which the run's clock read zero, RFC 3339.
+    pub started: String,
+    /// The facts of the plan that a judge needs.
+    pub plan: PlanFacts,
+    /// The machine.
+    pub host: serde_json::Value,
+    /// The server under test.
+    pub target: TargetFacts,
+    /// How it ended; `None`: it was cut short.
+    pub ended: Option<Ended>,
+}
+
+/// The facts of the plan that a judge needs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanFacts {
+    /// The factors that were dosed.
+    pub factors: Vec<String>,
+    /// Priming cycles.
+    pub priming: u32,
+    /// Judged cycles.
+    pub cycles: u32,
+    /// Streams that stand during the whole run.
+    pub standing: u32,
+    /// How long a drain may take, seconds.
+    pub drain_within_s: f64,
+    /// Size of a control block, bytes.
+    pub control_bytes: Option<u64>,
+    /// What may stay without being a leak.
+    #[serde(serialize_with = "tolerances", deserialize_with = "read_tolerances")]
+    pub tolerances: Tolerances,
+    /// How long the run may take at most, seconds.
+    pub longest_s: f64,
+}
+
+fn tolerances<S: serde::Serializer>(value: &Tolerances, output: S) -> Result<S::Ok, S::Error> {
+    value.serialize(output)
+}
+
+fn read_tolerances<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Tolerances, D::Error> {
+    Tolerances::deserialize(input)
+}
+
+/// The server under test.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TargetFacts {
+    /// How it was started; empty when it ran already.
+    pub argv: Vec<String>,
+    /// The root of its process tree.
+    pub pid: Option<u32>,
+    /// Where it listens.
+    pub url: String,
+    /// What it said of itself before the first connection (allocator, defects, settings).
+    pub status: Option<serde_json::Value>,
+    /// What it said of itself at the end.
+    pub status_at_end: Option<serde_json::Value>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// When, seconds on the run's clock.
+    pub t_s: f64,
+    /// `finished`, `interrupted`, `target-died`, `failed`.
+    pub reason: String,
+    /// In words.
+    pub text: String,
+}

@@ -1,0 +1,49 @@
+//! Record: the run directory. The only module that knows file names.
+//!
+//! In: rows from the conductor. Out: files that are readable at any moment, also after SIGKILL; and the same files read back.
+//! Start at [`RunDir`] (writing) and [`Recording`] (reading). CSV columns end in their unit; a missing reading is an empty cell.
+//! Cost: one `write` a row, no buffering beyond the row: a killed run loses at most the row under way.
+//! Never decides what a number means: that is [`diagnose`](crate::diagnose).
+
+mod columns;
+mod manifest;
+mod reader;
+mod rows;
+mod table;
+mod writer;
+
+pub use self::{
+    manifest::{Ended, Manifest, PlanFacts, TargetFacts},
+    reader::{Recording, RecordingError},
+    rows::{
+        CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Signal,
+    },
+    table::{Complaint, Table},
+    writer::{RecordError, RunDir},
+};
+
+/// Names of the files in a run directory.
+pub mod files {
+    /// Versions, command, profile, seed, host, target, clock anchor, end reason.
+    pub const MANIFEST: &str = "manifest.json";
+    /// The profile as it was.
+    pub const PROFILE: &str = "profile.toml";
+    /// One row a sample.
+    pub const SAMPLES: &str = "samples.csv";
+    /// One row a reading: the regression's rows.
+    pub const READINGS: &str = "readings.csv";
+    /// What lingered after each cycle, and for how long.
+    pub const CLEANUP: &str = "cleanup.csv";
+    /// Phases, alarms, deaths, gaps, losses.
+    pub const EVENTS: &str = "events.csv";
+    /// Percentiles of connect, first event and gap per interval.
+    pub const LATENCY: &str = "latency.csv";
+    /// The target's own output.
+    pub const TARGET_LOG: &str = "target.log";
+    /// What was judged.
+    pub const FINDINGS: &str = "findings.json";
+    /// The report for people, in Markdown.
+    pub const REPORT_MD: &str = "report.md";
+    /// The report for people, as printed.
+    pub const REPORT_TEXT: &str = "report.txt";
+}
