@@ -7,7 +7,7 @@ use super::{
     fit::{Fit, Solved},
     local_level::{GRID, Whitener},
     matrix::{Matrix, dot},
-    order::{greatest, mean, spread},
+    order::{mean, spread},
 };
 
 /// Added to the diagonal of the scaled Gram matrix: collinear columns give huge variances instead of nothing.

@@ -1,0 +1,361 @@
+//! The verdict: all evidence of one run, in the order of the method, §7.
+//!
+//! In: [`Evidence`] and [`Rules`]. Out: a [`Judgement`]: numbers only; sentences are [`finding`](super::finding). Start at
+//! [`judge`]. Memory is judged on the best signal, counters beside it; the other memory signals are looked at and shown. A leak
+//! of anything beats unexplained growth, which beats an effect that flattens, which beats a clean bill, which needs a bound below
+//! the tolerance for every factor. Otherwise: inconclusive, and how long it would take.
+
+use crate::plan::Factor;
+
+use super::{
+    assay::{Drift, Look, look},
+    counters::{self, Counted, Counter},
+    envelope::{Envelope, Growth},
+    interval::Interval,
+    observations::{Kind, Observations},
+    outlook::{self, Outlook},
+    rests::{self, Residue, Rest},
+    signal::Signal,
+    soak,
+    zombies::{self, Waiting, Witness},
+};
+
+/// One memory signal, a row per reading.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Which.
+    pub signal: Signal,
+    /// Its rows.
+    pub rows: Observations,
+}
+
+/// Everything a recording has to say.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Memory, best signal first. The first one carries the verdict.
+    pub memory: Vec<Memory>,
+    /// Counters, in the design of the run.
+    pub counters: Vec<Counter>,
+    /// The stretches without load, the one before the first connection first.
+    pub rests: Vec<Rest>,
+    /// Rows of the best memory signal at the ends of the rests; `None` without rests.
+    pub waiting: Option<Waiting>,
+    /// What resident memory fell back to.
+    pub envelope: Option<Envelope>,
+}
+
+/// What a bound must stay below to be called clean, per unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Bytes per closed connection.
+    pub connection: f64,
+    /// Bytes per session.
+    pub session: f64,
+    /// Bytes per turn.
+    pub turn: f64,
+    /// Bytes per event.
+    pub event: f64,
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Self {
+            connection: 1024.0,
+            session: 1024.0,
+            turn: 1024.0,
+            event: 64.0,
+        }
+    }
+}
+
+impl Tolerance {
+    /// The tolerance of one factor; drift and the control have none.
+    pub fn of(&self, factor: Factor) -> f64 {
+        match factor {
+            Factor::Closed(_) | Factor::AllClosed | Factor::Abrupt => self.connection,
+            Factor::Session => self.session,
+            Factor::Turn => self.turn,
+            Factor::Event => self.event,
+            Factor::Time | Factor::Control => f64::INFINITY,
+        }
+    }
+}
+
+/// How strict the judge is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// Probability of any false accusation in a run, before guards.
+    pub alpha: f64,
+    /// What is clean enough.
+    pub tolerance: Tolerance,
+    /// Units of every way of leaving and of sessions that a soak delivers before its rows count.
+    pub cache_units: f64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            alpha: 0.001,
+            tolerance: Tolerance::default(),
+            cache_units: 5000.0,
+        }
+    }
+}
+
+/// What memory follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// So much per unit.
+    Per(Factor),
+    /// So much per second and closed connection: a zombie.
+    PerSecond(Factor),
+}
+
+/// The sum of the findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something follows a factor, and goes on.
+    Leak,
+    /// Something grows, and no factor could be named.
+    UnexplainedGrowth,
+    /// Something followed a factor until it did not.
+    Saturating,
+    /// Every bound is below the tolerance.
+    Clean,
+    /// Not enough is known.
+    Inconclusive,
+}
+
+/// An accusation of memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Leak {
+    /// What memory follows.
+    pub effect: Effect,
+    /// How much per unit.
+    pub interval: Interval,
+    /// Rows seen when it was found.
+    pub rows: usize,
+}
+
+/// All numbers of a verdict.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The sum.
+    pub verdict: Verdict,
+    /// Which memory signal carries it; `None` if memory was not read.
+    pub signal: Option<Signal>,
+    /// What memory follows.
+    pub leaks: Vec<Leak>,
+    /// An interval for every effect asked about.
+    pub intervals: Vec<(Effect, Interval)>,
+    /// Factors whose effect flattens.
+    pub saturating: Vec<Factor>,
+    /// The look that carries the verdict; `None` before a soak has rows enough.
+    pub look: Option<Look>,
+    /// The other memory signals.
+    pub others: Vec<(Signal, Look)>,
+    /// The counters.
+    pub counters: Vec<Counted>,
+    /// The stretches without load.
+    pub rests: Vec<Rest>,
+    /// CPU that follows the closes while nobody is there.
+    pub residue: Option<Residue>,
+    /// The envelope.
+    pub growth: Option<Growth>,
+    /// Rows left out because a number was missing, by position.
+    pub gaps: Vec<usize>,
+    /// Readings a soak left out until the caches were full.
+    pub skipped: usize,
+    /// What keeps an inconclusive run from being clean, and how long that would take.
+    pub outlook: Vec<(Factor, Outlook)>,
+}
+
+/// Judges a run.
+pub fn judge(evidence: &Evidence, rules: &Rules) -> Judgement {
+    let mut judgement = Judgement::empty(evidence);
+    let Some(best) = evidence.memory.first() else {
+        judgement.judge_counters(evidence, rules);
+        judgement.conclude(rules);
+        return judgement;
+    };
+    let (rows, gaps) = best.rows.without_gaps();
+    judgement.signal = Some(best.signal);
+    judgement.gaps = gaps;
+    match rows.kind {
+        Kind::Soak => judgement.judge_soak(&rows, rules),
+        Kind::Assay => judgement.judge_assay(&rows, evidence, rules),
+    }
+    judgement.outlook = outlook::of(&judgement, &rows, rules);
+    judgement.look_at_others(&evidence.memory[1..], rules);
+    judgement.judge_counters(evidence, rules);
+    judgement.conclude(rules);
+    judgement
+}
+
+impl Judgement {
+    fn empty(evidence: &Evidence) -> Self {
+        Self {
+            verdict: Verdict::Inconclusive,
+            signal: None,
+            leaks: Vec::new(),
+            intervals: Vec::new(),
+            saturating: Vec::new(),
+            look: None,
+            others: Vec::new(),
+            counters: Vec::new(),
+            rests: evidence.rests.clone(),
+            residue: rests::residue(&evidence.rests),
+            growth: None,
+            gaps: Vec::new(),
+            skipped: 0,
+            outlook: Vec::new(),
+        }
+    }
+
+    fn judge_soak(&mut self, rows: &Observations, rules: &Rules) {
+        let soak = soak::judge(rows, rules.alpha, rules.cache_units);
+        let leak = |f: soak::Found| Leak {
+            effect: Effect::Per(f.factor),
+            interval: f.interval,
+            rows: f.rows,
+        };
+        self.skipped = soak.skipped;
+        self.leaks = soak.found.into_iter().map(leak).collect();
+        if let Some(last) = soak.last {
+            self.adopt(last);
+        }
+    }
+
+    fn judge_assay(&mut self, rows: &Observations, evidence: &Evidence, rules: &Rules) {
+        let mut first = look(rows, 0..rows.rows(), rules.alpha, Drift::Nuisance);
+        self.saturating.clone_from(&first.saturating);
+        if self.residue.is_some() && !first.leaks.iter().any(|f| f.is_connection()) {
+            first = second_witness(rows, first, rules.alpha);
+        }
+        self.leaks = leaks_of(&first);
+        let accused = first.leaks.clone();
+        self.adopt(first);
+        self.look_for_zombies(evidence.waiting.as_ref(), rules.alpha, &accused);
+        self.growth = evidence.envelope.as_ref().and_then(Envelope::growth);
+    }
+
+    fn adopt(&mut self, look: Look) {
+        self.intervals = look
+            .intervals
+            .iter()
+            .map(|(f, i)| (Effect::Per(*f), *i))
+            .collect();
+        self.saturating.clone_from(&look.saturating);
+        self.look = Some(look);
+    }
+
+    /// Where a closed connection eats on, the joint fit speaks for that way of leaving.
+    fn look_for_zombies(&mut self, waiting: Option<&Waiting>, alpha: f64, accused: &[Factor]) {
+        let witness = if self.residue.is_some() {
+            Witness::Cpu
+        } else {
+            Witness::None
+        };
+        let found = waiting.and_then(|w| zombies::find(w, alpha, accused, witness));
+        let Some(zombie) = found else {
+            return;
+        };
+        let all = zombie.factor == Factor::AllClosed;
+        let replaced = |f: Factor| f == zombie.factor || (all && f.is_connection());
+        self.leaks
+            .retain(|l| !matches!(l.effect, Effect::Per(f) if replaced(f)));
+        let rows = self.look.as_ref().map_or(0, |l| l.rows);
+        let body = zombie.body.map(|b| (Effect::Per(zombie.factor), b));
+        let told = [
+            Some((Effect::PerSecond(zombie.factor), zombie.per_second)),
+            body,
+        ];
+        for (effect, interval) in told.into_iter().flatten() {
+            self.leaks.push(Leak {
+                effect,
+                interval,
+                rows,
+            });
+            self.intervals.retain(|i| i.0 != effect);
+            self.intervals.push((effect, interval));
+        }
+    }
+
+    fn look_at_others(&mut self, memory: &[Memory], rules: &Rules) {
+        for other in memory {
+            let (rows, _) = other.rows.without_gaps();
+            let seen = match rows.kind {
+                Kind::Assay => Some(look(&rows, 0..rows.rows(), rules.alpha, Drift::Nuisance)),
+                Kind::Soak => soak::judge(&rows, rules.alpha, rules.cache_units).last,
+            };
+            self.others.extend(seen.map(|look| (other.signal, look)));
+        }
+    }
+
+    fn judge_counters(&mut self, evidence: &Evidence, rules: &Rules) {
+        let judged = evidence.counters.iter().map(|c| {
+            let rows = c.rows.without_gaps().0;
+            let whole = Counter {
+                signal: c.signal,
+                rows,
+            };
+            counters::judge(&whole, &evidence.rests, rules.alpha)
+        });
+        self.counters = judged.collect();
+    }
+
+    fn conclude(&mut self, rules: &Rules) {
+        let left = self.counters.iter().any(|c| c.left.is_some());
+        let grew = self.growth.is_some_and(|g| g.found);
+        self.verdict = if !self.leaks.is_empty() || self.counters.iter().any(Counted::accuses) {
+            Verdict::Leak
+        } else if grew || self.residue.is_some() || left {
+            Verdict::UnexplainedGrowth
+        } else if !self.saturating.is_empty() {
+            Verdict::Saturating
+        } else if self.is_clean(&rules.tolerance) {
+            Verdict::Clean
+        } else {
+            Verdict::Inconclusive
+        };
+    }
+
+    /// Every dosed unit's bound is below the tolerance; nothing asked is nothing acquitted.
+    fn is_clean(&self, tolerance: &Tolerance) -> bool {
+        let Some(look) = &self.look else {
+            return false;
+        };
+        let below = |f: &Factor| {
+            look.interval(*f)
+                .is_some_and(|i| i.upper() <= tolerance.of(*f))
+        };
+        !look.factors.units.is_empty() && look.factors.units.iter().all(below)
+    }
+}
+
+fn leaks_of(look: &Look) -> Vec<Leak> {
+    let leak = |f: &Factor| {
+        Some(Leak {
+            effect: Effect::Per(*f),
+            interval: look.interval(*f)?,
+            rows: look.rows,
+        })
+    };
+    look.leaks.iter().filter_map(leak).collect()
+}
+
+/// CPU in the rests follows the closes: the ways of leaving are looked at again at ten times the level, all guards unchanged.
+fn second_witness(rows: &Observations, first: Look, alpha: f64) -> Look {
+    let mut again = look(rows, 0..rows.rows(), 10.0 * alpha, Drift::Nuisance);
+    let kept = |f: &Factor| first.leaks.contains(f) || f.is_connection();
+    again.leaks.retain(kept);
+    if again.leaks.iter().any(|f| !first.leaks.contains(f)) {
+        // what the stricter look had found stays found
+        let missed = first.leaks.iter().filter(|f| !again.leaks.contains(f));
+        let missed: Vec<Factor> = missed.copied().collect();
+        again.leaks.extend(missed);
+        again
+    } else {
+        first
+    }
+}
