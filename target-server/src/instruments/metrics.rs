@@ -1,0 +1,81 @@
+//! `GET /metrics`: the counters as OpenMetrics. Read at scrape time, so the data path counts once.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use super::Counters;
+
+/// The registry behind `GET /metrics`.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// A registry that reads `counters` when asked.
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        let mut registry = Registry::with_prefix("target");
+        registry.register_collector(Box::new(Scrape(counters)));
+        Self { registry }
+    }
+
+    /// The whole exposition.
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing to a String cannot fail");
+        text
+    }
+}
+
+#[derive(Debug)]
+struct Scrape(Arc<Counters>);
+
+impl Collector for Scrape {
+    fn encode(&self, mut out: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let counters = &self.0;
+        for (name, help, value) in [
+            ("connections_opened", "Connections accepted", counters.connections.opened()),
+            ("connections_closed", "Connections closed", counters.connections.ended()[0]),
+            ("connections_refused", "Connections answered 503 at the limit", counters.refused.get()),
+            ("streams_opened", "Event streams opened", counters.streams.opened()),
+            ("sessions_created", "Sessions created", counters.sessions.opened()),
+            ("turns", "Chat answers completed", counters.turns.get()),
+            ("events", "Events handed to connections", counters.events.get()),
+            ("dropped_events", "Events lost to slow clients", counters.dropped_events.get()),
+            ("stream_bytes", "Bytes of event streams handed to connections", counters.stream_bytes.get()),
+        ] {
+            let total = ConstCounter::new(value);
+            total.encode(out.encode_descriptor(name, help, None, total.metric_type())?)?;
+        }
+        for (name, help, value) in [
+            ("connections", "Connections open now", counters.connections.live()),
+            ("streams", "Event streams open now", counters.streams.live()),
+            ("sessions", "Sessions alive now", counters.sessions.live()),
+        ] {
+            let now = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            now.encode(out.encode_descriptor(name, help, None, now.metric_type())?)?;
+        }
+        by_label(&mut out, "streams_ended", "Event streams ended", "outcome", counters.outcomes())?;
+        by_label(&mut out, "sessions_removed", "Sessions removed", "how", counters.removals())
+    }
+}
+
+fn by_label(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: impl Iterator<Item = (&'static str, u64)>,
+) -> Result<(), std::fmt::Error> {
+    let mut family = out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?;
+    for (value, total) in values {
+        ConstCounter::new(total).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
+}
