@@ -13,5 +13,6 @@ pub mod sequence;
 pub mod signal;
 pub mod soak;
 pub mod stats;
+pub mod trace;
 pub mod verdict;
 pub mod zombies;

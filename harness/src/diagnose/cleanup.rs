@@ -1,0 +1,135 @@
+//! Cleanup: what lingered after the drains, by the kernel's and by the target's own count, and how long the rest took to go.
+//!
+//! In: `cleanup.csv`. Out: one [`Cleaned`] per count. Counts are exact, so no model is needed: what is still there at the end
+//! of most drains, cycle after cycle, was not cleaned up in the time that the profile gave.
+
+use serde::Serialize;
+
+use crate::record::Table;
+
+use super::stats::order::{greatest, quantile};
+
+/// One count, over all judged cycles.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cleaned {
+    /// A leave mode (the kernel's count), or `connections` or `sessions` (the target's own).
+    pub of: String,
+    /// Cycles in which any left.
+    pub cycles: usize,
+    /// How many left.
+    pub left: f64,
+    /// How many of them were there when their cycle's drain ended; `None`: nobody counted.
+    pub lingering: Option<f64>,
+    /// Cycles in which any lingered.
+    pub cycles_lingering: usize,
+    /// Time until none of a cycle was left, seconds: median, 99th percentile, most; only cycles that came clean.
+    pub clean_s: Option<[f64; 3]>,
+}
+
+impl Cleaned {
+    /// Whether more than half of the drains ended with something left. One slow drain on a busy machine is no finding.
+    pub fn is_left_behind(&self) -> bool {
+        self.cycles_lingering * 2 > self.cycles
+            && self.lingering.is_some_and(|lingering| lingering > 0.0)
+    }
+}
+
+/// Sums up the table, in its own order.
+pub fn cleaned(table: &Table) -> Vec<Cleaned> {
+    let judged = |row: &usize| {
+        table
+            .number("cycle", *row)
+            .is_some_and(|cycle| cycle >= 0.0)
+    };
+    let rows: Vec<usize> = (0..table.rows()).filter(judged).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for row in &rows {
+        if let Some(name) = table.text("of", *row).filter(|name| !names.contains(name)) {
+            names.push(name);
+        }
+    }
+    names
+        .into_iter()
+        .map(|name| {
+            one(
+                table,
+                name,
+                rows.iter()
+                    .copied()
+                    .filter(|row| table.text("of", *row) == Some(name))
+                    .collect(),
+            )
+        })
+        .collect()
+}
+
+fn one(table: &Table, name: &str, rows: Vec<usize>) -> Cleaned {
+    let all = |column: &str| -> Vec<f64> {
+        rows.iter()
+            .filter_map(|row| table.number(column, *row))
+            .collect()
+    };
+    let (lingering, times) = (all("lingering"), all("clean_s"));
+    Cleaned {
+        of: name.into(),
+        cycles: rows.len(),
+        left: all("left").iter().sum(),
+        lingering: (!lingering.is_empty()).then(|| lingering.iter().sum()),
+        cycles_lingering: lingering.iter().filter(|count| **count > 0.0).count(),
+        clean_s: (!times.is_empty()).then(|| {
+            [
+                quantile(&times, 0.5),
+                quantile(&times, 0.99),
+                greatest(&times),
+            ]
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rows: &str) -> Table {
+        Table::read(
+            format!("t_s,cycle,of,left,lingering,clean_s\n{rows}").as_bytes(),
+            &["of"],
+        )
+        .unwrap()
+        .0
+    }
+
+    #[test]
+    fn sessions_that_never_go_are_left_behind_and_priming_does_not_count() {
+        let found = cleaned(&table(
+            "1,-1,sessions,60,60,\n2,0,sessions,60,60,\n3,1,sessions,60,60,\n4,2,sessions,60,0,0.4\n",
+        ));
+        assert_eq!(
+            (found[0].cycles, found[0].left, found[0].lingering),
+            (3, 180.0, Some(120.0))
+        );
+        assert!(found[0].is_left_behind());
+    }
+
+    #[test]
+    fn one_slow_drain_is_no_finding() {
+        let found = cleaned(&table(
+            "1,0,fin,60,0,0.1\n2,1,fin,60,3,\n3,2,fin,60,0,0.2\n",
+        ));
+        assert!(!found[0].is_left_behind());
+        assert_eq!(found[0].clean_s.map(|times| times[2]), Some(0.2));
+    }
+
+    #[test]
+    fn what_nobody_counted_is_not_clean_and_not_left_behind() {
+        let found = cleaned(&table("1,0,connections,60,,\n"));
+        assert_eq!(
+            (
+                found[0].lingering,
+                found[0].clean_s,
+                found[0].is_left_behind()
+            ),
+            (None, None, false)
+        );
+    }
+}

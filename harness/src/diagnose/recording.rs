@@ -1,0 +1,417 @@
+//! From a run directory to evidence: which rows and columns of the recording are the rows of the regression.
+//!
+//! In: a [`Recording`]. Out: [`Evidence`] for [`judge`](super::verdict::judge). Start at [`evidence`].
+//! Row 0 is the reading that ends priming; the rows are the readings themselves, taken at quiescence, so no window of samples
+//! is needed and cycles may be short. A missing cell stays missing. Never decides anything.
+
+use crate::{
+    plan::{Factor, Leave},
+    record::{Recording, Series, Table},
+};
+
+use super::{
+    counters::Counter,
+    envelope::Envelope,
+    observations::{Control, Dose, Kind, Observations, Precision},
+    rests::Rest,
+    signal::Signal,
+    stats::order::{differences, least, median},
+    verdict::{Evidence, Memory},
+    zombies::Waiting,
+};
+
+/// Pages are what the kernel counts.
+const PAGE: f64 = 4096.0;
+
+/// Memory signals and the columns that hold them, the most believed first.
+const MEMORY: [(Signal, Series); 4] = [
+    (Signal::Allocated, Series::Allocated),
+    (Signal::PssAnon, Series::PssAnon),
+    (Signal::RssAnon, Series::Anon),
+    (Signal::Rss, Series::Rss),
+];
+
+/// Counters and the columns that hold them. CPU is read in the rests: the read windows of short cycles are too short for it.
+const COUNTERS: [(Signal, Series); 2] = [
+    (Signal::Descriptors, Series::Fds),
+    (Signal::Threads, Series::Threads),
+];
+
+/// What a recording has to say.
+pub fn evidence(recording: &Recording) -> Evidence {
+    let rows = Rows::of(&recording.readings);
+    let memory: Vec<Memory> = MEMORY
+        .into_iter()
+        .filter_map(|(signal, series)| {
+            Some(Memory {
+                signal,
+                rows: rows.observations(&rows.cycles, signal, series, recording)?,
+            })
+        })
+        .collect();
+    let counters = COUNTERS
+        .into_iter()
+        .filter_map(|(signal, series)| {
+            let readings = rows.seen(&rows.cycles, series)?;
+            Some(Counter {
+                signal,
+                rows: memory.first()?.rows.counting(readings, signal.floor()),
+            })
+        })
+        .collect();
+    let best = memory.first().and_then(|best| {
+        MEMORY
+            .into_iter()
+            .find(|(signal, _)| *signal == best.signal)
+    });
+    Evidence {
+        counters,
+        rests: rows.rests(),
+        waiting: best.and_then(|(signal, series)| rows.waiting(signal, series, recording)),
+        envelope: envelope(recording, &rows),
+        memory,
+    }
+}
+
+/// Which rows of `readings.csv` are what.
+struct Rows<'a> {
+    table: &'a Table,
+    /// Row 0 and the judged cycles.
+    cycles: Vec<usize>,
+    /// First and last reading of every rest, the one before the first connection first.
+    rests: Vec<(usize, usize)>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(table: &'a Table) -> Self {
+        let is = |row: &usize, kind: &str| table.text("kind", *row) == Some(kind);
+        let judged = |row: &usize| {
+            table
+                .number("cycle", *row)
+                .is_some_and(|cycle| cycle >= -1.0)
+        };
+        let cycles = (0..table.rows())
+            .filter(|row| is(row, "cycle") && judged(row))
+            .collect();
+        let starts = (0..table.rows()).filter(|row| is(row, "rest-start"));
+        let rests = starts
+            .filter(|row| is(&(row + 1), "rest-end"))
+            .map(|row| (row, row + 1))
+            .collect();
+        Self {
+            table,
+            cycles,
+            rests,
+        }
+    }
+
+    /// A column at some rows, missing values as `NaN`; `None` if it was never read.
+    fn column(&self, rows: &[usize], name: &str) -> Option<Vec<f64>> {
+        let all = self.table.numbers(name)?;
+        let values: Vec<f64> = rows
+            .iter()
+            .map(|row| all.get(*row).copied().unwrap_or(f64::NAN))
+            .collect();
+        values
+            .iter()
+            .any(|value| value.is_finite())
+            .then_some(values)
+    }
+
+    /// A series at some rows. An allocator's account counts only where it was asked to tidy up first.
+    fn seen(&self, rows: &[usize], series: Series) -> Option<Vec<f64>> {
+        let mut values = self.column(rows, series.name())?;
+        if series == Series::Allocated {
+            let settled = self.column(rows, "settled")?;
+            values
+                .iter_mut()
+                .zip(settled)
+                .filter(|(_, settled)| *settled < 0.5)
+                .for_each(|(value, _)| *value = f64::NAN);
+        }
+        values
+            .iter()
+            .any(|value| value.is_finite())
+            .then_some(values)
+    }
+
+    /// A column minus its value in the first of the rows.
+    fn since_first(&self, rows: &[usize], name: &str) -> Option<Vec<f64>> {
+        let values = self.column(rows, name)?;
+        let first = *values.first()?;
+        Some(values.into_iter().map(|value| value - first).collect())
+    }
+
+    fn observations(
+        &self,
+        rows: &[usize],
+        signal: Signal,
+        series: Series,
+        recording: &Recording,
+    ) -> Option<Observations> {
+        let readings = self.seen(rows, series)?;
+        let seconds = self.since_first(rows, "t_s")?;
+        let cycle_seconds = median(&differences(&seconds)).unwrap_or(1.0).max(1e-3);
+        Some(Observations {
+            kind: Kind::Assay,
+            readings,
+            doses: self.doses(rows, recording),
+            nuisances: Vec::new(),
+            control: self.control(rows),
+            precision: self.precision(signal, series, recording),
+            time_floor: signal.floor() / cycle_seconds,
+            seconds,
+            cycle_seconds,
+        })
+    }
+
+    /// Every factor of the plan, and every way of leaving that happened besides (the probe leaves by FIN).
+    fn doses(&self, rows: &[usize], recording: &Recording) -> Vec<Dose> {
+        let planned = recording
+            .manifest
+            .plan
+            .factors
+            .iter()
+            .filter_map(|name| name.parse::<Factor>().ok());
+        let mut factors: Vec<Factor> = planned
+            .filter(|factor| *factor != Factor::Control)
+            .collect();
+        let happened = |leave: &Leave| {
+            self.since_first(rows, &closed(*leave))
+                .is_some_and(|total| total.iter().any(|units| *units > 0.5))
+        };
+        for leave in Leave::ALL.into_iter().filter(happened) {
+            if !factors.contains(&Factor::Closed(leave)) {
+                factors.push(Factor::Closed(leave));
+            }
+        }
+        let dose = |factor| {
+            let (total, waited) = match factor {
+                Factor::Closed(leave) => (closed(leave), Some(exposure(leave))),
+                Factor::Session => ("sessions_created_total".into(), None),
+                Factor::Turn => ("turns_total".into(), None),
+                Factor::Event => ("events_total".into(), None),
+                _ => return None,
+            };
+            let waited = waited.and_then(|name| self.since_first(rows, &name));
+            Some(Dose {
+                factor,
+                total: self.since_first(rows, &total)?,
+                waited,
+            })
+        };
+        factors.into_iter().filter_map(dose).collect()
+    }
+
+    fn control(&self, rows: &[usize]) -> Option<Control> {
+        let blocks = self.since_first(rows, "retained_blocks_total")?;
+        let bytes = self.since_first(rows, "retained_bytes_total")?;
+        let (last_blocks, last_bytes) = (*blocks.last()?, *bytes.last()?);
+        (last_blocks > 0.5).then(|| Control {
+            blocks,
+            bytes_each: last_bytes / last_blocks,
+        })
+    }
+
+    fn precision(&self, signal: Signal, series: Series, recording: &Recording) -> Precision {
+        if signal == Signal::Allocated {
+            return Precision::exact(signal.floor());
+        }
+        let name = series.name();
+        let (footprint, retained) = self.footprint(series, recording).unwrap_or((0.0, 0.0));
+        Precision {
+            floor: signal.floor(),
+            granularity: self.granularity(name),
+            dither: self.dither(name),
+            footprint,
+            retained,
+        }
+    }
+
+    /// The smallest step the series was seen to take, at least a page.
+    fn granularity(&self, name: &str) -> f64 {
+        let values = self.column(&self.cycles, name).unwrap_or_default();
+        let steps: Vec<f64> = differences(&values)
+            .into_iter()
+            .map(f64::abs)
+            .filter(|step| *step > 0.0)
+            .collect();
+        if steps.is_empty() {
+            2_097_152.0
+        } else {
+            least(&steps).max(PAGE)
+        }
+    }
+
+    fn dither(&self, name: &str) -> f64 {
+        let within = self
+            .column(&self.cycles, &format!("{name}_dither"))
+            .unwrap_or_default();
+        let known: Vec<f64> = within
+            .into_iter()
+            .filter(|value| value.is_finite())
+            .collect();
+        (known.iter().map(|value| value * value).sum::<f64>() / known.len().max(1) as f64).sqrt()
+    }
+
+    /// Bytes that come with the probe's connections, and the share of them that stays when they left (the method, §4).
+    fn footprint(&self, series: Series, recording: &Recording) -> Option<(f64, f64)> {
+        let before = recording.samples.number(series.name(), 0)?;
+        let peaks = self.column(&self.cycles, &format!("probe_{}", series.name()))?;
+        let live = self.column(&self.cycles, "probe_connections")?;
+        let (peak, at_peak) = (median(&finite(&peaks))?, median(&finite(&live))?);
+        let each = (peak - before).max(1.0) / at_peak.max(1.0);
+        let readings = self.seen(&self.cycles, series)?;
+        let standing = f64::from(recording.manifest.plan.standing);
+        let given_back: Vec<f64> = peaks
+            .iter()
+            .zip(&readings)
+            .zip(&live)
+            .map(|((peak, reading), live)| (peak - reading) / (each * (live - standing).max(1.0)))
+            .collect();
+        Some((each * at_peak, 1.0 - median(&finite(&given_back))?))
+    }
+
+    fn rests(&self) -> Vec<Rest> {
+        self.rests
+            .iter()
+            .filter_map(|(start, end)| self.rest(*start, *end))
+            .collect()
+    }
+
+    fn rest(&self, start: usize, end: usize) -> Option<Rest> {
+        let number = |name: &str, row| self.table.number(name, row);
+        let seconds = number("t_s", end)? - number("t_s", start)?;
+        let growth =
+            |name: &str| Some((number(name, end)? - number(name, start)?) / seconds.max(1e-3));
+        Some(Rest {
+            closed: Leave::ALL
+                .into_iter()
+                .filter_map(|leave| number(&closed(leave), start))
+                .sum(),
+            seconds,
+            cpu: growth("cpu_seconds"),
+            memory_growth: growth("rss_bytes"),
+            heap_growth: growth("heap_allocated_bytes"),
+            descriptors: number("fds", end),
+            threads: number("threads", end),
+        })
+    }
+
+    /// The rows of the zombie test: every reading from row 0 on, and both ends of every rest after priming.
+    fn waiting(&self, signal: Signal, series: Series, recording: &Recording) -> Option<Waiting> {
+        let first = *self.cycles.first()?;
+        let later: Vec<(usize, usize)> = self
+            .rests
+            .iter()
+            .copied()
+            .filter(|(start, _)| *start > first)
+            .collect();
+        let mut rows: Vec<usize> = self
+            .cycles
+            .iter()
+            .copied()
+            .chain(later.iter().flat_map(|(start, end)| [*start, *end]))
+            .collect();
+        rows.sort_unstable();
+        let place = |row: usize| rows.iter().position(|known| *known == row);
+        let rests = later
+            .iter()
+            .filter_map(|(start, end)| Some((place(*start)?, place(*end)?)))
+            .collect();
+        let before = self.rests.iter().find(|(start, _)| *start < first);
+        let growth_before = before.and_then(|(start, end)| {
+            let [from, to] = [start, end].map(|row| self.table.number(series.name(), *row));
+            let [begun, ended] = [start, end].map(|row| self.table.number("t_s", *row));
+            Some(((to? - from?) / (ended? - begun?).max(1e-3)).max(0.0))
+        });
+        Some(Waiting {
+            rows: self.observations(&rows, signal, series, recording)?,
+            rests,
+            growth_before: growth_before.unwrap_or(0.0),
+        })
+    }
+}
+
+fn closed(leave: Leave) -> String {
+    format!("closed_{}_total", leave.name().replace('-', "_"))
+}
+
+fn exposure(leave: Leave) -> String {
+    format!("exposure_{}_connection_s", leave.name().replace('-', "_"))
+}
+
+fn finite(values: &[f64]) -> Vec<f64> {
+    values
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect()
+}
+
+/// The least resident memory of every cycle in any sample or reading without load.
+fn envelope(recording: &Recording, rows: &Rows<'_>) -> Option<Envelope> {
+    let samples = &recording.samples;
+    let (times, memory) = (
+        samples.numbers("t_s")?,
+        samples.numbers(Series::Rss.name())?,
+    );
+    let idle = |row: &usize| {
+        matches!(
+            samples.text("phase", *row),
+            Some("drain" | "settle" | "read" | "rest")
+        )
+    };
+    let mut seen: Vec<(f64, f64)> = (0..samples.rows())
+        .filter(idle)
+        .map(|row| (times[row], memory[row]))
+        .collect();
+    let at = rows.column(&rows.cycles, "t_s")?;
+    seen.extend(
+        at.iter()
+            .copied()
+            .zip(rows.seen(&rows.cycles, Series::Rss)?),
+    );
+    seen.retain(|(time, bytes)| time.is_finite() && bytes.is_finite());
+    let mut begun = seen
+        .iter()
+        .map(|(time, _)| *time)
+        .fold(f64::INFINITY, f64::min)
+        .min(0.0);
+    let mut lowest = Vec::new();
+    for end in &at {
+        let here: Vec<f64> = seen
+            .iter()
+            .filter(|(time, _)| *time > begun && time <= end)
+            .map(|(_, bytes)| *bytes)
+            .collect();
+        lowest.push(if here.is_empty() {
+            f64::NAN
+        } else {
+            least(&here)
+        });
+        begun = *end;
+    }
+    let last = *at.last()?;
+    let tail: Vec<f64> = seen
+        .iter()
+        .filter(|(time, _)| *time > last)
+        .map(|(_, bytes)| *bytes)
+        .collect();
+    let all_closed = (0..at.len()).map(|i| {
+        Leave::ALL
+            .into_iter()
+            .filter_map(|leave| recording.readings.number(&closed(leave), rows.cycles[i]))
+            .sum()
+    });
+    let (least, closed) = lowest
+        .into_iter()
+        .zip(all_closed)
+        .filter(|(least, _): &(f64, f64)| least.is_finite())
+        .unzip();
+    Some(Envelope {
+        least,
+        closed,
+        last_rest: (!tail.is_empty()).then(|| super::stats::order::least(&tail)),
+    })
+}
