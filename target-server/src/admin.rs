@@ -58,25 +58,31 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Starts the thread; `backend` is made there.
-    pub(crate) fn start(listener: TcpListener, token: String, backend: impl FnOnce() -> Backend + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(
+        listener: TcpListener,
+        token: String,
+        backend: impl FnOnce() -> Backend + Send + 'static,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let runtime = || crate::local_runtime();
         let stop = Arc::<Notify>::default();
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
-            let served = runtime().and_then(|runtime| {
-                runtime.block_on(async {
-                    let listener = tokio::net::TcpListener::from_std(listener)?;
-                    tokio::select! {
-                        () = stopped.notified() => Ok(()),
-                        never = listen(listener, token, Rc::new(backend())) => match never {},
-                    }
-                })
-            });
-            if let Err::<(), io::Error>(error) = served {
-                tracing::error!(%error, "the admin listener is gone");
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || {
+                let served = runtime().and_then(|runtime| {
+                    runtime.block_on(async {
+                        let listener = tokio::net::TcpListener::from_std(listener)?;
+                        tokio::select! {
+                            () = stopped.notified() => Ok(()),
+                            never = listen(listener, token, Rc::new(backend())) => match never {},
+                        }
+                    })
+                });
+                if let Err::<(), io::Error>(error) = served {
+                    tracing::error!(%error, "the admin listener is gone");
+                }
+            })?;
         Ok(Self { stop, thread })
     }
 
@@ -90,11 +96,18 @@ impl Admin {
 }
 
 /// Serves admin connections for ever, on the caller's runtime.
-pub(crate) async fn listen(listener: tokio::net::TcpListener, token: String, backend: Rc<Backend>) -> Infallible {
+pub(crate) async fn listen(
+    listener: tokio::net::TcpListener,
+    token: String,
+    backend: Rc<Backend>,
+) -> Infallible {
     let token: Rc<str> = token.into();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("never closed");
+        let slot = Arc::clone(&slots)
+            .acquire_owned()
+            .await
+            .expect("never closed");
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
@@ -106,7 +119,10 @@ pub(crate) async fn listen(listener: tokio::net::TcpListener, token: String, bac
         let (token, backend) = (Rc::clone(&token), Rc::clone(&backend));
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| reply(&token, &backend, request));
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await {
+            if let Err(error) = http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), service)
+                .await
+            {
                 tracing::debug!(%error, "admin connection");
             }
             drop(slot);
@@ -143,7 +159,9 @@ pub(crate) enum AdminError {
         #[source]
         source: reqwest::Error,
     },
-    #[error("ask the workers one by one: GET /v1/workers has their admin addresses, the token is the same")]
+    #[error(
+        "ask the workers one by one: GET /v1/workers has their admin addresses, the token is the same"
+    )]
     OneByOne,
 }
 
@@ -155,7 +173,9 @@ impl AdminError {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Instrument(InstrumentError::NotHere(_)) | Self::OneByOne => StatusCode::CONFLICT,
-            Self::Instrument(_) | Self::Busy | Self::Worker { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Instrument(_) | Self::Busy | Self::Worker { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }
@@ -180,27 +200,50 @@ pub(crate) struct ProfileStart {
 
 type Reply = Response<Full<Bytes>>;
 
-async fn reply(token: &str, backend: &Backend, request: Request<Incoming>) -> Result<Reply, Infallible> {
-    Ok(answer(token, backend, request).await.unwrap_or_else(|error| {
-        let mut reply = json_reply(&json!({ "error": error.to_string() }));
-        *reply.status_mut() = error.status();
-        match error {
-            AdminError::Method(allowed) => _ = reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed)),
-            AdminError::Unauthorized => _ = reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-            _ => {}
-        }
-        reply
-    }))
+async fn reply(
+    token: &str,
+    backend: &Backend,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
+    Ok(answer(token, backend, request)
+        .await
+        .unwrap_or_else(|error| {
+            let mut reply = json_reply(&json!({ "error": error.to_string() }));
+            *reply.status_mut() = error.status();
+            match error {
+                AdminError::Method(allowed) => {
+                    _ = reply
+                        .headers_mut()
+                        .insert(header::ALLOW, HeaderValue::from_static(allowed))
+                }
+                AdminError::Unauthorized => {
+                    _ = reply
+                        .headers_mut()
+                        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+                }
+                _ => {}
+            }
+            reply
+        }))
 }
 
-async fn answer(token: &str, backend: &Backend, request: Request<Incoming>) -> Result<Reply, AdminError> {
+async fn answer(
+    token: &str,
+    backend: &Backend,
+    request: Request<Incoming>,
+) -> Result<Reply, AdminError> {
     if !authorized(token, &request) {
         return Err(AdminError::Unauthorized);
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let allowed = match &*path {
         "/v1/status" | "/v1/heap/profile" | "/v1/workers" => "GET",
-        "/v1/heap/settle" | "/v1/retain" | "/v1/release" | "/v1/heap/profile/start" | "/v1/heap/profile/reset" | "/v1/dhat/start"
+        "/v1/heap/settle"
+        | "/v1/retain"
+        | "/v1/release"
+        | "/v1/heap/profile/start"
+        | "/v1/heap/profile/reset"
+        | "/v1/dhat/start"
         | "/v1/dhat/stop" => "POST",
         _ => return Err(AdminError::NotFound),
     };
@@ -215,26 +258,57 @@ async fn answer(token: &str, backend: &Backend, request: Request<Incoming>) -> R
             drop((method, path, body)); // what this request holds is not part of the reading
             backend.settle().await.map(|heap| json_reply(&heap))
         }
-        "/v1/retain" => backend.retain(parse(&body)?).await.map(|kept| json_reply(&kept)),
+        "/v1/retain" => backend
+            .retain(parse(&body)?)
+            .await
+            .map(|kept| json_reply(&kept)),
         "/v1/release" => backend.release().await.map(|kept| json_reply(&kept)),
-        "/v1/heap/profile/start" => backend.start_profile(parse(&body)?).await.map(|()| json_reply(&json!({ "active": true }))),
-        "/v1/heap/profile/reset" => backend.reset_profile().await.map(|()| json_reply(&json!({ "active": true }))),
-        "/v1/heap/profile" => backend.own()?.allocator.dump_profile().map(|text| typed("text/plain", text)).map_err(Into::into),
-        "/v1/dhat/start" => backend.start_dhat().map(|()| json_reply(&json!({ "active": true }))),
-        "/v1/dhat/stop" => backend.stop_dhat().map(|text| typed("application/json", text)),
+        "/v1/heap/profile/start" => backend
+            .start_profile(parse(&body)?)
+            .await
+            .map(|()| json_reply(&json!({ "active": true }))),
+        "/v1/heap/profile/reset" => backend
+            .reset_profile()
+            .await
+            .map(|()| json_reply(&json!({ "active": true }))),
+        "/v1/heap/profile" => backend
+            .own()?
+            .allocator
+            .dump_profile()
+            .map(|text| typed("text/plain", text))
+            .map_err(Into::into),
+        "/v1/dhat/start" => backend
+            .start_dhat()
+            .map(|()| json_reply(&json!({ "active": true }))),
+        "/v1/dhat/stop" => backend
+            .stop_dhat()
+            .map(|text| typed("application/json", text)),
         _ => Err(AdminError::NotFound),
     }
 }
 
 /// Compares in time that does not depend on where the first difference is.
 fn authorized(token: &str, request: &Request<Incoming>) -> bool {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer ")).unwrap_or_default();
-    given.len() == token.len() && given.iter().zip(token.as_bytes()).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        .unwrap_or_default();
+    given.len() == token.len()
+        && given
+            .iter()
+            .zip(token.as_bytes())
+            .fold(0, |seen, (a, b)| seen | (a ^ b))
+            == 0
 }
 
 async fn read_body(request: Request<Incoming>) -> Result<Bytes, AdminError> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
-    body.map(|body| body.to_bytes()).map_err(|_| AdminError::Unprocessable(format!("the body broke off or is larger than {MAX_BODY} bytes")))
+    body.map(|body| body.to_bytes()).map_err(|_| {
+        AdminError::Unprocessable(format!(
+            "the body broke off or is larger than {MAX_BODY} bytes"
+        ))
+    })
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
@@ -247,7 +321,9 @@ fn json_reply(value: &Value) -> Reply {
 
 fn typed(media_type: &'static str, body: Vec<u8>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     reply
 }
 
@@ -261,14 +337,19 @@ impl Backend {
 
     async fn workers(&self) -> Result<Value, AdminError> {
         match self {
-            Self::Own(own) => Ok(json!([{ "index": 0, "pid": std::process::id(), "restarts": 0, "status": own.status() }])),
+            Self::Own(own) => Ok(
+                json!([{ "index": 0, "pid": std::process::id(), "restarts": 0, "status": own.status() }]),
+            ),
             Self::Workers(workers) => Ok(workers.list().await),
         }
     }
 
     async fn settle(&self) -> Result<Value, AdminError> {
         match self {
-            Self::Own(own) => own.settle().await.map(|heap| heap.map_or(Value::Null, |heap| json!(heap))),
+            Self::Own(own) => own
+                .settle()
+                .await
+                .map(|heap| heap.map_or(Value::Null, |heap| json!(heap))),
             Self::Workers(workers) => workers.sum("/v1/heap/settle", &json!({})).await,
         }
     }
@@ -290,14 +371,20 @@ impl Backend {
     async fn start_profile(&self, ask: ProfileStart) -> Result<(), AdminError> {
         match self {
             Self::Own(own) => Ok(own.allocator.start_profile(ask.lg_sample.min(40))?),
-            Self::Workers(workers) => workers.sum("/v1/heap/profile/start", &json!(ask)).await.map(drop),
+            Self::Workers(workers) => workers
+                .sum("/v1/heap/profile/start", &json!(ask))
+                .await
+                .map(drop),
         }
     }
 
     async fn reset_profile(&self) -> Result<(), AdminError> {
         match self {
             Self::Own(own) => Ok(own.allocator.reset_profile()?),
-            Self::Workers(workers) => workers.sum("/v1/heap/profile/reset", &json!({})).await.map(drop),
+            Self::Workers(workers) => workers
+                .sum("/v1/heap/profile/reset", &json!({}))
+                .await
+                .map(drop),
         }
     }
 
@@ -332,7 +419,12 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    pub(crate) fn new(allocator: Allocator, config: &Config, counters: Arc<Counters>, settle: Arc<Settle>) -> Self {
+    pub(crate) fn new(
+        allocator: Allocator,
+        config: &Config,
+        counters: Arc<Counters>,
+        settle: Arc<Settle>,
+    ) -> Self {
         Self {
             allocator,
             counters,
@@ -354,7 +446,9 @@ impl Own {
             "defects": self.defects.report(),
             "heap": self.allocator.read(&self.windows),
         });
-        if let (Some(status), Value::Object(counts)) = (status.as_object_mut(), self.counters.to_json()) {
+        if let (Some(status), Value::Object(counts)) =
+            (status.as_object_mut(), self.counters.to_json())
+        {
             status.extend(counts);
         }
         status
@@ -362,29 +456,40 @@ impl Own {
 
     /// Brings the numbers to rest and reads them: both threads' caches are given back, unused pages too.
     async fn settle(&self) -> Result<Option<Heap>, AdminError> {
-        timeout(SETTLE_PATIENCE, self.settle.ask()).await.map_err(|_| AdminError::Busy)?;
+        timeout(SETTLE_PATIENCE, self.settle.ask())
+            .await
+            .map_err(|_| AdminError::Busy)?;
         self.allocator.flush_thread();
         self.allocator.purge();
         Ok(self.allocator.read(&self.windows))
     }
 
     fn retain(&self, ask: Retain) -> Result<Value, AdminError> {
-        let block = usize::try_from(ask.bytes).ok().filter(|_| ask.bytes.saturating_mul(ask.count) <= MAX_RETAIN_BYTES);
+        let block = usize::try_from(ask.bytes)
+            .ok()
+            .filter(|_| ask.bytes.saturating_mul(ask.count) <= MAX_RETAIN_BYTES);
         let Some(block) = block else {
-            return Err(AdminError::Unprocessable(format!("at most {MAX_RETAIN_BYTES} bytes at once")));
+            return Err(AdminError::Unprocessable(format!(
+                "at most {MAX_RETAIN_BYTES} bytes at once"
+            )));
         };
         for _ in 0..ask.count {
             self.retained.borrow_mut().keep(block);
         }
         let usable = self.allocator.usable(Retained::block_bytes(block)) as u64;
         self.counters.retained_blocks.fetch_add(ask.count, Relaxed);
-        self.counters.retained_bytes.fetch_add(ask.count * usable, Relaxed);
+        self.counters
+            .retained_bytes
+            .fetch_add(ask.count * usable, Relaxed);
         Ok(json!({ "blocks": ask.count, "bytes": ask.count * usable }))
     }
 
     fn release(&self) -> Value {
         self.retained.borrow_mut().release();
-        let (blocks, bytes) = (self.counters.retained_blocks.swap(0, Relaxed), self.counters.retained_bytes.swap(0, Relaxed));
+        let (blocks, bytes) = (
+            self.counters.retained_blocks.swap(0, Relaxed),
+            self.counters.retained_bytes.swap(0, Relaxed),
+        );
         json!({ "blocks": blocks, "bytes": bytes })
     }
 }

@@ -43,7 +43,9 @@ pub enum ConfigError {
     #[error("the public and the admin listener both want {0}: give --admin-listen another port")]
     SameAddress(SocketAddr),
     /// The admin listener would be reachable from outside.
-    #[error("--admin-listen {0} is not a loopback address: the instruments stay on this machine unless --admin-allow-remote is given")]
+    #[error(
+        "--admin-listen {0} is not a loopback address: the instruments stay on this machine unless --admin-allow-remote is given"
+    )]
     RemoteAdmin(SocketAddr),
     /// A value is outside what the server can do.
     #[error("{0}")]
@@ -91,7 +93,9 @@ impl FromStr for Pause {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text).map(Self).map_err(|error| error.to_string())
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -145,7 +149,9 @@ impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| format!("`{text}` is not one of off, error, warn, info, debug, trace"))
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("`{text}` is not one of off, error, warn, info, debug, trace"))
     }
 }
 
@@ -286,7 +292,11 @@ settings! {
 
 /// The reference SSE server: a chat and a feed over Server-Sent Events that behave, with instruments and optional planted leaks.
 #[derive(Debug, Parser)]
-#[command(version, args_override_self = true, after_help = "Flags win over TARGET_… variables, those over the file.")]
+#[command(
+    version,
+    args_override_self = true,
+    after_help = "Flags win over TARGET_… variables, those over the file."
+)]
 pub struct Cli {
     /// TOML file with the same keys, in kebab-case.
     #[arg(long, env = "TARGET_CONFIG")]
@@ -319,8 +329,14 @@ impl Cli {
 }
 
 fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Malformed { path: path.into(), source: Box::new(source) })
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.into(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+        path: path.into(),
+        source: Box::new(source),
+    })
 }
 
 impl Config {
@@ -329,13 +345,17 @@ impl Config {
     /// # Panics
     /// Never: a test parses every default.
     pub fn defaults() -> Self {
-        Settings::default().resolve().expect("defaults name no defect")
+        Settings::default()
+            .resolve()
+            .expect("defaults name no defect")
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         let overlap = self.listen.port() != 0
             && self.listen.port() == self.admin_listen.port()
-            && (self.listen.ip() == self.admin_listen.ip() || self.listen.ip().is_unspecified() || self.admin_listen.ip().is_unspecified());
+            && (self.listen.ip() == self.admin_listen.ip()
+                || self.listen.ip().is_unspecified()
+                || self.admin_listen.ip().is_unspecified());
         if overlap {
             return Err(ConfigError::SameAddress(self.listen));
         }
@@ -345,9 +365,18 @@ impl Config {
         for (wrong, sentence) in [
             (self.workers == 0, "--workers must be at least 1"),
             (self.queue_events == 0, "--queue-events must be at least 1"),
-            (self.max_connections == 0, "--max-connections must be at least 1"),
-            (self.max_header_bytes < ByteSize::kib(8), "--max-header-bytes must be at least 8KiB"),
-            (self.max_event_bytes > ByteSize::mib(16), "--max-event-bytes must be at most 16MiB"),
+            (
+                self.max_connections == 0,
+                "--max-connections must be at least 1",
+            ),
+            (
+                self.max_header_bytes < ByteSize::kib(8),
+                "--max-header-bytes must be at least 8KiB",
+            ),
+            (
+                self.max_event_bytes > ByteSize::mib(16),
+                "--max-event-bytes must be at most 16MiB",
+            ),
         ] {
             if wrong {
                 return Err(ConfigError::OutOfRange(sentence));
@@ -360,17 +389,28 @@ impl Config {
 /// A commented TOML file with every key: what `--print-config` shows.
 pub fn example() -> impl fmt::Display {
     fmt::from_fn(|out| {
-        writeln!(out, "# Every key of target-server. Flags (--session-ttl) win over variables (TARGET_SESSION_TTL), those over this file.")?;
+        writeln!(
+            out,
+            "# Every key of target-server. Flags (--session-ttl) win over variables (TARGET_SESSION_TTL), those over this file."
+        )?;
         for key in KEYS {
             let name = key.name.replace('_', "-");
             writeln!(out, "\n# {}. {}", key.help, key.env)?;
             match key.default {
-                Some(default) if default.parse::<u64>().is_ok() || default.parse::<bool>().is_ok() => writeln!(out, "{name} = {default}")?,
+                Some(default)
+                    if default.parse::<u64>().is_ok() || default.parse::<bool>().is_ok() =>
+                {
+                    writeln!(out, "{name} = {default}")?
+                }
                 Some(default) => writeln!(out, "{name} = \"{default}\"")?,
                 None => writeln!(out, "# {name} = \"…\"")?,
             }
         }
-        writeln!(out, "\n# Planted leaks, off by default: {}. TARGET_DEFECT", defects::allowed())?;
+        writeln!(
+            out,
+            "\n# Planted leaks, off by default: {}. TARGET_DEFECT",
+            defects::allowed()
+        )?;
         writeln!(out, "defect = []")
     })
 }
@@ -380,7 +420,9 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Config, ConfigError> {
-        Cli::try_parse_from([&["target"], args].concat()).expect("valid flags").resolve()
+        Cli::try_parse_from([&["target"], args].concat())
+            .expect("valid flags")
+            .resolve()
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -392,13 +434,22 @@ mod tests {
     #[test]
     fn every_default_parses_and_the_example_says_the_same() {
         let said: Settings = toml::from_str(&example().to_string()).expect("the example is valid");
-        assert_eq!(format!("{:?}", said.resolve().expect("resolves")), format!("{:?}", Config::defaults()));
+        assert_eq!(
+            format!("{:?}", said.resolve().expect("resolves")),
+            format!("{:?}", Config::defaults())
+        );
     }
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let file = file("session-ttl = \"7s\"\nchunks = 9\n");
-        let config = parse(&["--config", &file.path().display().to_string(), "--chunks", "2"]).expect("valid");
+        let config = parse(&[
+            "--config",
+            &file.path().display().to_string(),
+            "--chunks",
+            "2",
+        ])
+        .expect("valid");
         assert_eq!((config.chunks, config.session_ttl.get().as_secs()), (2, 7));
     }
 
@@ -406,16 +457,27 @@ mod tests {
     fn an_unknown_key_is_refused_with_its_line_and_the_allowed_keys() {
         let file = file("chunks = 9\nsession-tll = \"7s\"\n");
         let error = parse(&["--config", &file.path().display().to_string()]).expect_err("a typo");
-        let ConfigError::Malformed { source, .. } = error else { panic!("{error}") };
+        let ConfigError::Malformed { source, .. } = error else {
+            panic!("{error}")
+        };
         let text = source.to_string();
-        assert!(text.contains("line 2") && text.contains("session-tll") && text.contains("session-ttl"), "{text}");
+        assert!(
+            text.contains("line 2") && text.contains("session-tll") && text.contains("session-ttl"),
+            "{text}"
+        );
     }
 
     #[test]
     fn what_cannot_work_is_refused_in_one_sentence() {
         for (args, part) in [
-            (vec!["--listen", "127.0.0.1:9", "--admin-listen", "127.0.0.1:9"], "both want 127.0.0.1:9"),
-            (vec!["--admin-listen", "0.0.0.0:9"], "not a loopback address"),
+            (
+                vec!["--listen", "127.0.0.1:9", "--admin-listen", "127.0.0.1:9"],
+                "both want 127.0.0.1:9",
+            ),
+            (
+                vec!["--admin-listen", "0.0.0.0:9"],
+                "not a loopback address",
+            ),
             (vec!["--workers", "0"], "at least 1"),
             (vec!["--max-header-bytes", "1KiB"], "at least 8KiB"),
             (vec!["--defect", "no-such-leak"], "no-such-leak"),

@@ -12,13 +12,7 @@ mod signal;
 mod stream;
 mod supervisor;
 
-use std::{
-    cell::Cell,
-    io,
-    net::TcpListener,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::Cell, io, net::TcpListener, rc::Rc, sync::Arc};
 
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
@@ -46,9 +40,20 @@ pub struct Listeners {
 ///
 /// # Errors
 /// A runtime or thread could not be set up. What goes wrong later concerns one connection and is logged.
-pub fn serve(listeners: Listeners, config: Config, allocator: Allocator, token: String, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub fn serve(
+    listeners: Listeners,
+    config: Config,
+    allocator: Allocator,
+    token: String,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let (counters, settle) = (Arc::<Counters>::default(), Arc::<Settle>::default());
-    let own = admin::Own::new(allocator, &config, Arc::clone(&counters), Arc::clone(&settle));
+    let own = admin::Own::new(
+        allocator,
+        &config,
+        Arc::clone(&counters),
+        Arc::clone(&settle),
+    );
     let admin = Admin::start(listeners.admin, token, move || admin::Backend::Own(own))?;
     listeners.public.set_nonblocking(true)?;
     local_runtime()?.block_on(async {
@@ -132,7 +137,9 @@ async fn sweep(server: Rc<Server>, allocator: Allocator) {
 fn watch_memory(server: &Server, allocator: Allocator, watermark: u64) {
     let resident = match process::resident_bytes() {
         Ok(bytes) => bytes,
-        Err(error) => return tracing::warn!(%error, "cannot read our own memory: admission stays as it is"),
+        Err(error) => {
+            return tracing::warn!(%error, "cannot read our own memory: admission stays as it is");
+        }
     };
     let short = resident > watermark;
     if server.short_of_memory.replace(short) != short {
@@ -146,5 +153,7 @@ fn watch_memory(server: &Server, allocator: Allocator, watermark: u64) {
 }
 
 fn local_runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
 }

@@ -28,7 +28,7 @@ use crate::{Server, instruments::ConnectionState, routes, signal::Signal};
 const REFUSING_AT_ONCE: u32 = 64;
 /// How long a refused newcomer may take to say its request, so that our answer is not lost to a reset.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 65\r\n\r\n{\"error\":\"overloaded\",\"message\":\"the connection limit is reached\"}";
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 66\r\n\r\n{\"error\":\"overloaded\",\"message\":\"the connection limit is reached\"}";
 
 /// How the other side went away, as its socket told us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,13 @@ impl Peer {
     fn new(server: Rc<Server>) -> Self {
         server.counters.connections.open();
         server.counters.enter(ConnectionState::Waiting);
-        Self { server, state: Cell::new(ConnectionState::Waiting), left: Cell::new(PeerLeft::No), timed_out: Cell::new(false), cut: Signal::default() }
+        Self {
+            server,
+            state: Cell::new(ConnectionState::Waiting),
+            left: Cell::new(PeerLeft::No),
+            timed_out: Cell::new(false),
+            cut: Signal::default(),
+        }
     }
 
     /// Moves the connection to another state.
@@ -131,7 +137,11 @@ impl Drop for Slot {
 
 /// Serves until `shutdown`, then drains: no new connection, streams end with a last event, and after the drain timeout
 /// whatever is left is cut. Dropping the future leaves the connection tasks to the runtime.
-pub(crate) async fn run(listener: TcpListener, server: &Rc<Server>, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn run(
+    listener: TcpListener,
+    server: &Rc<Server>,
+    shutdown: impl Future<Output = ()>,
+) {
     let (open, refusing) = (Rc::<Slots>::default(), Rc::<Slots>::default());
     tokio::select! {
         () = shutdown => {}
@@ -140,14 +150,25 @@ pub(crate) async fn run(listener: TcpListener, server: &Rc<Server>, shutdown: im
     drop(listener);
     tracing::info!(connections = open.taken.get(), "draining");
     server.drain.raise();
-    if timeout(server.config.drain_timeout.get(), open.empty()).await.is_err() {
-        tracing::warn!(connections = open.taken.get(), "the drain timeout has passed: cutting");
+    if timeout(server.config.drain_timeout.get(), open.empty())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = open.taken.get(),
+            "the drain timeout has passed: cutting"
+        );
         server.cut.raise();
         open.empty().await;
     }
 }
 
-async fn accept(listener: &TcpListener, server: &Rc<Server>, open: &Rc<Slots>, refusing: &Rc<Slots>) -> std::convert::Infallible {
+async fn accept(
+    listener: &TcpListener,
+    server: &Rc<Server>,
+    open: &Rc<Slots>,
+    refusing: &Rc<Slots>,
+) -> std::convert::Infallible {
     let mut failures = 0;
     loop {
         let socket = match listener.accept().await {
@@ -179,15 +200,27 @@ async fn accept(listener: &TcpListener, server: &Rc<Server>, open: &Rc<Slots>, r
 /// every attempt fails until somebody leaves, and spinning would keep them from leaving.
 fn back_off(error: &io::Error, failures: u32) -> Option<Duration> {
     match error.kind() {
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => None,
+        io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::Interrupted => None,
         _ => Some(Duration::from_millis(10 << failures.min(6))),
     }
 }
 
-async fn serve_connection(socket: TcpStream, peer: Rc<Peer>, slot: Slot, counted: crate::TaskCount) {
+async fn serve_connection(
+    socket: TcpStream,
+    peer: Rc<Peer>,
+    slot: Slot,
+    counted: crate::TaskCount,
+) {
     let server = Rc::clone(&peer.server);
     tune(&socket, &server);
-    let io = Io { socket, peer: Rc::clone(&peer), patience: server.config.write_timeout.get(), stalled: None };
+    let io = Io {
+        socket,
+        peer: Rc::clone(&peer),
+        patience: server.config.write_timeout.get(),
+        stalled: None,
+    };
     let service = service_fn(|request| routes::answer(&server, &peer, request));
     let connection = http1::Builder::new()
         .half_close(false)
@@ -218,8 +251,15 @@ async fn serve_connection(socket: TcpStream, peer: Rc<Peer>, slot: Slot, counted
 }
 
 fn tune(socket: &TcpStream, server: &Server) {
-    let bytes = server.config.sndbuf.map(|bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX));
-    let set = socket.set_nodelay(true).and_then(|()| bytes.map_or(Ok(()), |bytes| socket2::SockRef::from(socket).set_send_buffer_size(bytes)));
+    let bytes = server
+        .config
+        .sndbuf
+        .map(|bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX));
+    let set = socket.set_nodelay(true).and_then(|()| {
+        bytes.map_or(Ok(()), |bytes| {
+            socket2::SockRef::from(socket).set_send_buffer_size(bytes)
+        })
+    });
     if let Err(error) = set {
         tracing::debug!(%error, "socket options"); // the peer is gone already: serving will find out
     }
@@ -263,7 +303,11 @@ impl Io {
     }
 
     /// Watches a write: progress forgets the stall, none starts its clock.
-    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(result) => {
                 self.stalled = None;
@@ -274,7 +318,9 @@ impl Io {
             }
             Poll::Pending => {
                 let patience = self.patience;
-                let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+                let stalled = self
+                    .stalled
+                    .get_or_insert_with(|| Box::pin(sleep(patience)));
                 std::task::ready!(stalled.as_mut().poll(cx));
                 self.peer.timed_out.set(true);
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -284,7 +330,11 @@ impl Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
         match &read {
@@ -297,12 +347,20 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.watch(cx, written)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
         self.watch(cx, written)
     }
@@ -327,19 +385,30 @@ mod tests {
     #[test]
     fn without_descriptors_the_loop_waits_longer_and_longer_up_to_a_limit() {
         let out_of_files = io::Error::from_raw_os_error(libc::EMFILE);
-        let pauses = [1, 2, 6, 7, 1000].map(|failures| back_off(&out_of_files, failures).expect("a pause").as_millis());
+        let pauses = [1, 2, 6, 7, 1000].map(|failures| {
+            back_off(&out_of_files, failures)
+                .expect("a pause")
+                .as_millis()
+        });
         assert_eq!(pauses, [20, 40, 640, 640, 640]);
     }
 
     #[test]
     fn a_client_that_was_gone_before_we_accepted_costs_no_pause() {
-        assert_eq!(back_off(&io::Error::from_raw_os_error(libc::ECONNABORTED), 9), None);
+        assert_eq!(
+            back_off(&io::Error::from_raw_os_error(libc::ECONNABORTED), 9),
+            None
+        );
     }
 
     #[test]
     fn the_refusal_says_its_own_length() {
         let text = std::str::from_utf8(REFUSAL).expect("ASCII");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(
+            head.ends_with(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
     }
 }

@@ -71,7 +71,13 @@ pub fn main_with(allocator: Allocator) -> ExitCode {
                 cause = deeper.source();
             }
             eprintln!("target-server: {text}");
-            ExitCode::from(if matches!(error, StartError::Config(_) | StartError::Listen { .. }) { 2 } else { 1 })
+            ExitCode::from(
+                if matches!(error, StartError::Config(_) | StartError::Listen { .. }) {
+                    2
+                } else {
+                    1
+                },
+            )
         }
     }
 }
@@ -94,7 +100,10 @@ fn start(cli: Cli, allocator: Allocator) -> Result<(), StartError> {
     if config.workers > 1 {
         return supervisor::run(&config, allocator, &token);
     }
-    let listeners = Listeners { public: listen(config.listen, parent.is_some())?, admin: listen(config.admin_listen, false)? };
+    let listeners = Listeners {
+        public: listen(config.listen, parent.is_some())?,
+        admin: listen(config.admin_listen, false)?,
+    };
     let ready = Ready {
         pid: std::process::id(),
         public: listeners.public.local_addr()?,
@@ -103,20 +112,31 @@ fn start(cli: Cli, allocator: Allocator) -> Result<(), StartError> {
     };
     // The kernel accepts for us from here on; a request sent now is answered once the runtime runs.
     announce(&config, &ready)?;
-    crate::serve(listeners, config, allocator, token.text.clone(), terminated())?;
+    crate::serve(
+        listeners,
+        config,
+        allocator,
+        token.text.clone(),
+        terminated(),
+    )?;
     Ok(())
 }
 
 /// Tells where we listen: one log line, and the ready file, which appears whole or not at all.
 pub(crate) fn announce(config: &Config, ready: &Ready) -> Result<(), StartError> {
     tracing::info!(pid = ready.pid, public = %ready.public, admin = %ready.admin, "listening");
-    let Some(path) = &config.ready_file else { return Ok(()) };
+    let Some(path) = &config.ready_file else {
+        return Ok(());
+    };
     let mut unfinished = path.clone().into_os_string();
     unfinished.push(".unfinished");
     let text = serde_json::to_vec(ready).expect("plain structs serialise");
     std::fs::write(&unfinished, text)
         .and_then(|()| std::fs::rename(&unfinished, path))
-        .map_err(|source| StartError::Unwritable { path: path.clone(), source })
+        .map_err(|source| StartError::Unwritable {
+            path: path.clone(),
+            source,
+        })
 }
 
 /// The admin token of this run; a generated one lives in a file only its owner can read, gone when we are.
@@ -128,13 +148,23 @@ pub(crate) struct Token {
 impl Token {
     fn for_run(config: &Config) -> Result<Self, StartError> {
         if let Some(text) = &config.admin_token {
-            return Ok(Self { text: text.clone(), file: None });
+            return Ok(Self {
+                text: text.clone(),
+                file: None,
+            });
         }
         let text = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let path =
-            config.token_file.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("target-server-{}.token", std::process::id())));
-        write_private(&path, &text).map_err(|source| StartError::Unwritable { path: path.clone(), source })?;
-        Ok(Self { text, file: Some(path) })
+        let path = config.token_file.clone().unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("target-server-{}.token", std::process::id()))
+        });
+        write_private(&path, &text).map_err(|source| StartError::Unwritable {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            text,
+            file: Some(path),
+        })
     }
 }
 
@@ -152,17 +182,28 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
 /// A listening socket. Workers `share` their port; everybody may take over a port in TIME_WAIT.
 fn listen(address: SocketAddr, share: bool) -> Result<TcpListener, StartError> {
-    bind(address, share).and_then(|socket| socket.listen(BACKLOG).map(|()| socket.into())).map_err(|source| StartError::Listen { address, source })
+    bind(address, share)
+        .and_then(|socket| socket.listen(BACKLOG).map(|()| socket.into()))
+        .map_err(|source| StartError::Listen { address, source })
 }
 
 /// A bound socket that does not listen yet: with `share` it keeps the port for workers without taking a connection.
 pub(crate) fn bind(address: SocketAddr, share: bool) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM.cloexec(), None)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM.cloexec(),
+        None,
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
     socket.bind(&address.into())?;
@@ -176,7 +217,10 @@ pub(crate) fn listen_alone(address: SocketAddr) -> Result<TcpListener, StartErro
 
 /// Returns when somebody asks us to stop: SIGTERM or SIGINT.
 pub(crate) async fn terminated() {
-    let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+    let (mut term, mut int) = match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
         (Ok(term), Ok(int)) => (term, int),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "cannot listen for signals: only SIGKILL will stop us");
@@ -191,7 +235,8 @@ pub(crate) async fn terminated() {
 
 /// A worker without its supervisor would hold the port unseen.
 fn die_with(parent: u32) -> Result<(), StartError> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(io::Error::from)?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(io::Error::from)?;
     if std::os::unix::process::parent_id() == parent {
         Ok(())
     } else {
@@ -202,13 +247,23 @@ fn die_with(parent: u32) -> Result<(), StartError> {
 /// Physical memory of this process.
 pub(crate) fn resident_bytes() -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib: Option<u64> = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("/proc/self/status has no VmRSS in kB"))
+    let kib: Option<u64> = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse()
+            .ok()
+    });
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::Error::other("/proc/self/status has no VmRSS in kB"))
 }
 
 /// Lines, no spans: a span would be kept in a registry that grows with the most that were ever open.
 fn log_to_stderr(config: &Config) {
-    let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(config.log_level.0).with_ansi(false);
+    let lines = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(config.log_level.0)
+        .with_ansi(false);
     match config.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

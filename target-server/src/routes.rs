@@ -45,7 +45,10 @@ impl Body for Reply {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(body) => Pin::new(body).poll_frame(cx),
@@ -61,7 +64,9 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Self::Stream(_) => SizeHint::default(),
         }
     }
@@ -104,13 +109,22 @@ impl Refusal {
 
     fn into_reply(self) -> Response<Reply> {
         let (status, error) = self.status();
-        let mut reply = json_reply(status, &json!({ "error": error, "message": self.to_string() }));
+        let mut reply = json_reply(
+            status,
+            &json!({ "error": error, "message": self.to_string() }),
+        );
         let headers = reply.headers_mut();
         match self {
-            Self::Method(allowed) => _ = headers.insert(header::ALLOW, HeaderValue::from_static(allowed)),
-            Self::Overloaded(_) => _ = headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Method(allowed) => {
+                _ = headers.insert(header::ALLOW, HeaderValue::from_static(allowed))
+            }
+            Self::Overloaded(_) => {
+                _ = headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             // the rest of the body is not worth reading
-            Self::TooLarge(_) | Self::TooLate => _ = headers.insert(header::CONNECTION, HeaderValue::from_static("close")),
+            Self::TooLarge(_) | Self::TooLate => {
+                _ = headers.insert(header::CONNECTION, HeaderValue::from_static("close"))
+            }
             _ => {}
         }
         reply
@@ -134,31 +148,50 @@ enum Route {
 }
 
 fn find(path: &str) -> Result<(Route, &'static str), Refusal> {
-    let id = |text: &str| text.parse().map_err(|_| Refusal::Unprocessable(format!("`{text}` is not a UUID")));
+    let id = |text: &str| {
+        text.parse()
+            .map_err(|_| Refusal::Unprocessable(format!("`{text}` is not a UUID")))
+    };
     let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
-    Ok(match [parts.next(), parts.next(), parts.next(), parts.next()] {
-        [Some(""), None, ..] => (Route::Page, "GET"),
-        [Some("health"), None, ..] => (Route::Health, "GET"),
-        [Some("metrics"), None, ..] => (Route::Metrics, "GET"),
-        [Some("chat"), None, ..] => (Route::Chat, "POST"),
-        [Some("events"), None, ..] => (Route::Events, "GET"),
-        [Some("conversations"), Some(text), Some("history"), None] => (Route::History(id(text)?), "GET"),
-        [Some("conversations"), Some(text), None, ..] => (Route::Conversation(id(text)?), "DELETE"),
-        _ => return Err(Refusal::NotFound("nothing lives at this path")),
-    })
+    Ok(
+        match [parts.next(), parts.next(), parts.next(), parts.next()] {
+            [Some(""), None, ..] => (Route::Page, "GET"),
+            [Some("health"), None, ..] => (Route::Health, "GET"),
+            [Some("metrics"), None, ..] => (Route::Metrics, "GET"),
+            [Some("chat"), None, ..] => (Route::Chat, "POST"),
+            [Some("events"), None, ..] => (Route::Events, "GET"),
+            [Some("conversations"), Some(text), Some("history"), None] => {
+                (Route::History(id(text)?), "GET")
+            }
+            [Some("conversations"), Some(text), None, ..] => {
+                (Route::Conversation(id(text)?), "DELETE")
+            }
+            _ => return Err(Refusal::NotFound("nothing lives at this path")),
+        },
+    )
 }
 
 /// Serves one request. Dropping the future (the client left before its answer) gives up whatever was being prepared.
-pub(crate) async fn answer(server: &Rc<Server>, peer: &Rc<Peer>, request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
+pub(crate) async fn answer(
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
     peer.become_state(ConnectionState::Answering);
-    let reply = dispatch(server, peer, request).await.unwrap_or_else(Refusal::into_reply);
+    let reply = dispatch(server, peer, request)
+        .await
+        .unwrap_or_else(Refusal::into_reply);
     if peer.state() == ConnectionState::Answering {
         peer.become_state(ConnectionState::Waiting);
     }
     Ok(reply)
 }
 
-async fn dispatch(server: &Rc<Server>, peer: &Rc<Peer>, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
+async fn dispatch(
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Refusal> {
     let (route, allowed) = find(request.uri().path())?;
     if request.method() != allowed.parse::<Method>().expect("our own table") {
         return Err(Refusal::Method(allowed));
@@ -175,7 +208,11 @@ async fn dispatch(server: &Rc<Server>, peer: &Rc<Peer>, request: Request<Incomin
 }
 
 fn health(server: &Server) -> Response<Reply> {
-    let status = if server.short_of_memory.get() { "degraded" } else { "ok" };
+    let status = if server.short_of_memory.get() {
+        "degraded"
+    } else {
+        "ok"
+    };
     json_reply(StatusCode::OK, &json!({ "status": status }))
 }
 
@@ -183,10 +220,17 @@ fn metrics(server: &Server) -> Result<Response<Reply>, Refusal> {
     if !server.config.metrics {
         return Err(Refusal::NotFound("metrics are switched off"));
     }
-    Ok(whole("application/openmetrics-text; version=1.0.0; charset=utf-8", server.metrics.encode()))
+    Ok(whole(
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        server.metrics.encode(),
+    ))
 }
 
-async fn chat(server: &Rc<Server>, peer: &Rc<Peer>, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
+async fn chat(
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Refusal> {
     admit(server)?;
     let form = read_form(server, request).await?;
     let (mut message, mut conversation) = (None, None);
@@ -200,27 +244,53 @@ async fn chat(server: &Rc<Server>, peer: &Rc<Peer>, request: Request<Incoming>) 
     drop(form);
     let message = message.ok_or_else(|| Refusal::Unprocessable("`message` is missing".into()))?;
     if !MESSAGE.contains(&message.chars().count()) {
-        return Err(Refusal::Unprocessable("`message` must have 1 to 1000 characters".into()));
+        return Err(Refusal::Unprocessable(
+            "`message` must have 1 to 1000 characters".into(),
+        ));
     }
     let now = Instant::now();
     let session = server.sessions.enter(conversation, now)?;
     session.touch(now);
     session.remember(Role::User, &message);
-    let turn = stream::Turn { server: Rc::clone(server), number: session.next_turn(), session: Rc::clone(&session) };
+    let turn = stream::Turn {
+        server: Rc::clone(server),
+        number: session.next_turn(),
+        session: Rc::clone(&session),
+    };
     let visit = server.sessions.visit(session);
-    Ok(event_stream(stream::open(server, peer, Some(visit), "chat", |feeder| stream::chat(feeder, turn))))
+    Ok(event_stream(stream::open(
+        server,
+        peer,
+        Some(visit),
+        "chat",
+        |feeder| stream::chat(feeder, turn),
+    )))
 }
 
 async fn read_form(server: &Server, request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !media_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+    let media_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    if !media_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    {
         return Err(Refusal::MediaType);
     }
     let limit = server.config.max_body.0;
     if request.body().size_hint().lower() > limit {
         return Err(Refusal::TooLarge(limit));
     }
-    let body = Limited::new(request.into_body(), usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    let body = Limited::new(
+        request.into_body(),
+        usize::try_from(limit).unwrap_or(usize::MAX),
+    )
+    .collect();
     let body = match timeout(server.config.request_timeout.get(), body).await {
         Err(_) => return Err(Refusal::TooLate),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge(limit)),
@@ -233,7 +303,11 @@ async fn read_form(server: &Server, request: Request<Incoming>) -> Result<Bytes,
     }
 }
 
-fn events(server: &Rc<Server>, peer: &Rc<Peer>, request: &Request<Incoming>) -> Result<Response<Reply>, Refusal> {
+fn events(
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+    request: &Request<Incoming>,
+) -> Result<Response<Reply>, Refusal> {
     admit(server)?;
     let (mut interval, mut bytes, mut limit, mut session) = (1000, 64, None, None);
     for (key, value) in form_urlencoded::parse(request.uri().query().unwrap_or("").as_bytes()) {
@@ -242,10 +316,17 @@ fn events(server: &Rc<Server>, peer: &Rc<Peer>, request: &Request<Incoming>) -> 
             "bytes" => bytes = number("bytes", &value, 0, server.config.max_event_bytes.0)?,
             "limit" => limit = Some(number("limit", &value, 1, u64::MAX)?),
             "session" => session = Some(known(server, uuid(&value)?)?),
-            other => return Err(Refusal::Unprocessable(format!("`{other}` is not one of interval_ms, bytes, limit, session"))),
+            other => {
+                return Err(Refusal::Unprocessable(format!(
+                    "`{other}` is not one of interval_ms, bytes, limit, session"
+                )));
+            }
         }
     }
-    let last_event_id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let last_event_id = request
+        .headers()
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let feed = stream::Feed {
         server: Rc::clone(server),
         session: session.clone(),
@@ -255,20 +336,36 @@ fn events(server: &Rc<Server>, peer: &Rc<Peer>, request: &Request<Incoming>) -> 
         last_event_id,
     };
     let visit = session.map(|session| server.sessions.visit(session));
-    Ok(event_stream(stream::open(server, peer, visit, "events", |feeder| stream::feed(feeder, feed))))
+    Ok(event_stream(stream::open(
+        server,
+        peer,
+        visit,
+        "events",
+        |feeder| stream::feed(feeder, feed),
+    )))
 }
 
 fn history(server: &Server, id: Uuid, query: Option<&str>) -> Result<Response<Reply>, Refusal> {
     let mut limit = usize::MAX;
     for (key, value) in form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
         match &*key {
-            "limit" => limit = usize::try_from(number("limit", &value, 1, u64::from(u32::MAX))?).unwrap_or(usize::MAX),
-            other => return Err(Refusal::Unprocessable(format!("`{other}` is not one of limit"))),
+            "limit" => {
+                limit = usize::try_from(number("limit", &value, 1, u64::from(u32::MAX))?)
+                    .unwrap_or(usize::MAX)
+            }
+            other => {
+                return Err(Refusal::Unprocessable(format!(
+                    "`{other}` is not one of limit"
+                )));
+            }
         }
     }
     let session = known(server, id)?;
     session.touch(Instant::now());
-    Ok(json_reply(StatusCode::OK, &json!({ "conversation_id": id, "messages": session.history(limit) })))
+    Ok(json_reply(
+        StatusCode::OK,
+        &json!({ "conversation_id": id, "messages": session.history(limit) }),
+    ))
 }
 
 fn delete(server: &Server, id: Uuid) -> Result<Response<Reply>, Refusal> {
@@ -288,24 +385,34 @@ fn known(server: &Server, id: Uuid) -> Result<Rc<Session>, Refusal> {
 
 /// New streams are the one thing that costs memory: they wait outside while it is short.
 fn admit(server: &Server) -> Result<(), Refusal> {
-    if server.short_of_memory.get() { Err(Refusal::Overloaded("memory is short")) } else { Ok(()) }
+    if server.short_of_memory.get() {
+        Err(Refusal::Overloaded("memory is short"))
+    } else {
+        Ok(())
+    }
 }
 
 fn uuid(text: &str) -> Result<Uuid, Refusal> {
-    text.parse().map_err(|_| Refusal::Unprocessable(format!("`{text}` is not a UUID")))
+    text.parse()
+        .map_err(|_| Refusal::Unprocessable(format!("`{text}` is not a UUID")))
 }
 
 fn number(name: &str, text: &str, low: u64, high: u64) -> Result<u64, Refusal> {
     match text.parse() {
         Ok(number) if (low..=high).contains(&number) => Ok(number),
-        _ => Err(Refusal::Unprocessable(format!("`{name}` must be a whole number from {low} to {high}"))),
+        _ => Err(Refusal::Unprocessable(format!(
+            "`{name}` must be a whole number from {low} to {high}"
+        ))),
     }
 }
 
 fn event_stream(body: EventBody) -> Response<Reply> {
     let mut reply = Response::new(Reply::Stream(body));
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would hold events back
     reply
@@ -313,7 +420,9 @@ fn event_stream(body: EventBody) -> Response<Reply> {
 
 fn whole(media_type: &'static str, body: impl Into<Bytes>) -> Response<Reply> {
     let mut reply = Response::new(Reply::Whole(Some(body.into())));
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     reply
 }
 
@@ -342,7 +451,9 @@ mod tests {
             ("//", Err(404)),
             ("*", Err(404)),
         ] {
-            let found = find(path).map(|(_, allowed)| allowed).map_err(|refusal| refusal.status().0.as_u16());
+            let found = find(path)
+                .map(|(_, allowed)| allowed)
+                .map_err(|refusal| refusal.status().0.as_u16());
             assert_eq!(found, expected, "{path}");
         }
     }

@@ -83,7 +83,11 @@ struct Memory {
 
 impl Sessions {
     pub(crate) fn new(limits: Limits, counters: Arc<Counters>) -> Self {
-        Self { limits, counters, by_id: RefCell::default() }
+        Self {
+            limits,
+            counters,
+            by_id: RefCell::default(),
+        }
     }
 
     /// Joins the session `id`, or creates it. An id nobody knows is adopted: it may have expired here, or live in another worker.
@@ -118,8 +122,17 @@ impl Sessions {
 
     /// Forgets every session that has no stream and was last active a TTL ago.
     pub(crate) fn sweep(&self, now: Instant) {
-        let expired: Vec<_> =
-            self.by_id.borrow().values().filter(|session| session.idle_for(now).is_some_and(|idle| idle >= self.limits.ttl)).cloned().collect();
+        let expired: Vec<_> = self
+            .by_id
+            .borrow()
+            .values()
+            .filter(|session| {
+                session
+                    .idle_for(now)
+                    .is_some_and(|idle| idle >= self.limits.ttl)
+            })
+            .cloned()
+            .collect();
         for session in expired {
             self.remove(&session, Gone::Expired);
         }
@@ -127,8 +140,12 @@ impl Sessions {
 
     /// Forgets the tenth of the sessions that were idle longest: memory is short, and who is talking now matters more.
     pub(crate) fn evict(&self, now: Instant) {
-        let mut idle: Vec<_> =
-            self.by_id.borrow().values().filter_map(|session| session.idle_for(now).map(|idle| (idle, Rc::clone(session)))).collect();
+        let mut idle: Vec<_> = self
+            .by_id
+            .borrow()
+            .values()
+            .filter_map(|session| session.idle_for(now).map(|idle| (idle, Rc::clone(session))))
+            .collect();
         idle.sort_by_key(|(idle, _)| std::cmp::Reverse(*idle));
         idle.truncate(idle.len().div_ceil(10));
         for (_, session) in idle {
@@ -153,7 +170,10 @@ impl Sessions {
         if *streams == 1 {
             self.counters.session_streams();
         }
-        Visit { session: Rc::clone(&session), counters: Arc::clone(&self.counters) }
+        Visit {
+            session: Rc::clone(&session),
+            counters: Arc::clone(&self.counters),
+        }
     }
 }
 
@@ -169,7 +189,12 @@ impl Session {
             replay: VecDeque::new(),
             replay_bytes: 0,
         };
-        Self { id, gone: Signal::default(), limits, memory: RefCell::new(memory) }
+        Self {
+            id,
+            gone: Signal::default(),
+            limits,
+            memory: RefCell::new(memory),
+        }
     }
 
     /// How long nobody has used it; `None` while a stream is attached.
@@ -194,7 +219,10 @@ impl Session {
     pub(crate) fn remember(&self, role: Role, content: &str) {
         let mut memory = self.memory.borrow_mut();
         memory.history_bytes += content.len();
-        memory.history.push_back(Entry { role, content: content.into() });
+        memory.history.push_back(Entry {
+            role,
+            content: content.into(),
+        });
         memory.trim(&self.limits);
     }
 
@@ -221,19 +249,32 @@ impl Session {
     /// An id we never sent has missed nothing.
     pub(crate) fn missed_since(&self, last: u64) -> (Vec<Bytes>, u64) {
         let memory = self.memory.borrow();
-        let frames: Vec<_> = memory.replay.iter().filter(|(id, _)| *id > last).map(|(_, frame)| frame.clone()).collect();
-        let beyond = memory.last_event.saturating_sub(last).saturating_sub(frames.len() as u64);
+        let frames: Vec<_> = memory
+            .replay
+            .iter()
+            .filter(|(id, _)| *id > last)
+            .map(|(_, frame)| frame.clone())
+            .collect();
+        let beyond = memory
+            .last_event
+            .saturating_sub(last)
+            .saturating_sub(frames.len() as u64);
         (frames, beyond)
     }
 }
 
 impl Memory {
     fn trim(&mut self, limits: &Limits) {
-        while self.replay.len() > limits.replay_window || (self.over(limits) && !self.replay.is_empty()) {
+        while self.replay.len() > limits.replay_window
+            || (self.over(limits) && !self.replay.is_empty())
+        {
             let frame = self.replay.pop_front();
             self.replay_bytes -= frame.map_or(0, |(_, frame)| frame.len());
         }
-        while self.history.len() > limits.entries || self.history_bytes > limits.history_bytes || (self.over(limits) && !self.history.is_empty()) {
+        while self.history.len() > limits.entries
+            || self.history_bytes > limits.history_bytes
+            || (self.over(limits) && !self.history.is_empty())
+        {
             let entry = self.history.pop_front();
             self.history_bytes -= entry.map_or(0, |entry| entry.content.len());
         }
@@ -271,8 +312,14 @@ impl Drop for Visit {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { sessions: 10, ttl: Duration::from_secs(30), entries: 4, history_bytes: 100, replay_window: 3, budget: 120 };
+    const LIMITS: Limits = Limits {
+        sessions: 10,
+        ttl: Duration::from_secs(30),
+        entries: 4,
+        history_bytes: 100,
+        replay_window: 3,
+        budget: 120,
+    };
 
     fn sessions() -> Sessions {
         Sessions::new(LIMITS, Arc::default())
@@ -295,7 +342,10 @@ mod tests {
         let session = sessions.enter(None, Instant::now()).expect("room");
         let visit = sessions.visit(Rc::clone(&session));
         sessions.sweep(Instant::now() + Duration::from_secs(1000));
-        assert!(sessions.find(session.id).is_some(), "while the stream lives");
+        assert!(
+            sessions.find(session.id).is_some(),
+            "while the stream lives"
+        );
         session.touch(Instant::now() - Duration::from_secs(20));
         drop(visit);
         sessions.sweep(Instant::now() + Duration::from_secs(29));
@@ -312,9 +362,15 @@ mod tests {
         let talking = sessions.enter(None, start).expect("room");
         let _visit = sessions.visit(Rc::clone(&talking));
         let oldest = sessions.enter(None, start).expect("room").id;
-        let newer = sessions.enter(None, start + Duration::from_secs(1)).expect("room").id;
+        let newer = sessions
+            .enter(None, start + Duration::from_secs(1))
+            .expect("room")
+            .id;
         sessions.evict(start + Duration::from_secs(2));
-        assert_eq!([talking.id, oldest, newer].map(|id| sessions.find(id).is_some()), [true, false, true]);
+        assert_eq!(
+            [talking.id, oldest, newer].map(|id| sessions.find(id).is_some()),
+            [true, false, true]
+        );
     }
 
     #[test]
@@ -323,7 +379,14 @@ mod tests {
         for n in 0..6 {
             session.remember(Role::User, &n.to_string());
         }
-        assert_eq!(session.history(99).iter().map(|entry| &*entry.content).collect::<Vec<_>>(), ["2", "3", "4", "5"]);
+        assert_eq!(
+            session
+                .history(99)
+                .iter()
+                .map(|entry| &*entry.content)
+                .collect::<Vec<_>>(),
+            ["2", "3", "4", "5"]
+        );
         session.remember(Role::User, &"x".repeat(99));
         assert_eq!(session.history(99).len(), 2, "99 + 1 bytes of 100");
         session.remember(Role::User, &"x".repeat(101));
@@ -332,7 +395,11 @@ mod tests {
         for _ in 0..3 {
             session.next_event(|_| Bytes::from(vec![0; 15]));
         }
-        assert_eq!((session.missed_since(0).0.len(), session.history(99).len()), (2, 1), "90 + 2 × 15 of 120");
+        assert_eq!(
+            (session.missed_since(0).0.len(), session.history(99).len()),
+            (2, 1),
+            "90 + 2 × 15 of 120"
+        );
     }
 
     #[test]
@@ -341,18 +408,38 @@ mod tests {
         for _ in 0..5 {
             session.next_event(|id| Bytes::from(id.to_string()));
         }
-        for (last, missed) in [(4, (vec!["5"], 0)), (5, (vec![], 0)), (0, (vec!["3", "4", "5"], 2)), (77, (vec![], 0))] {
+        for (last, missed) in [
+            (4, (vec!["5"], 0)),
+            (5, (vec![], 0)),
+            (0, (vec!["3", "4", "5"], 2)),
+            (77, (vec![], 0)),
+        ] {
             let (frames, beyond) = session.missed_since(last);
-            assert_eq!((frames.iter().map(|frame| std::str::from_utf8(frame).expect("ASCII")).collect(), beyond), missed, "after {last}");
+            assert_eq!(
+                (
+                    frames
+                        .iter()
+                        .map(|frame| std::str::from_utf8(frame).expect("ASCII"))
+                        .collect(),
+                    beyond
+                ),
+                missed,
+                "after {last}"
+            );
         }
     }
 
     #[test]
     fn the_registry_is_full_at_its_limit_and_open_again_below() {
         let sessions = sessions();
-        let ids: Vec<_> = (0..10).map(|_| sessions.enter(None, Instant::now()).expect("room").id).collect();
+        let ids: Vec<_> = (0..10)
+            .map(|_| sessions.enter(None, Instant::now()).expect("room").id)
+            .collect();
         assert_eq!(sessions.enter(None, Instant::now()).err(), Some(Full));
-        assert!(sessions.enter(Some(ids[3]), Instant::now()).is_ok(), "known ones may come back");
+        assert!(
+            sessions.enter(Some(ids[3]), Instant::now()).is_ok(),
+            "known ones may come back"
+        );
         assert!(sessions.delete(ids[3]));
         assert!(!sessions.delete(ids[3]), "once");
         assert!(sessions.enter(None, Instant::now()).is_ok());

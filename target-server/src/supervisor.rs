@@ -4,7 +4,9 @@
 //! A worker that dies is logged and replaced after a growing pause; its counts die with it. Sessions live in one worker each:
 //! the kernel spreads connections, so a client that needs its session keeps its connection, or is adopted anew.
 
-use std::{cell::RefCell, io, net::SocketAddr, path::PathBuf, process::ExitStatus, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell, io, net::SocketAddr, path::PathBuf, process::ExitStatus, rc::Rc, time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -49,25 +51,54 @@ struct Plan {
 
 /// Runs the workers until a signal, then drains them.
 pub(crate) fn run(config: &Config, allocator: Allocator, token: &Token) -> Result<(), StartError> {
-    let reserved = bind(config.listen, true).map_err(|source| StartError::Listen { address: config.listen, source })?;
-    let public = reserved.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
+    let reserved = bind(config.listen, true).map_err(|source| StartError::Listen {
+        address: config.listen,
+        source,
+    })?;
+    let public = reserved
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::other("not an IP socket"))?;
     let admin = listen_alone(config.admin_listen)?;
     admin.set_nonblocking(true)?;
     let folder = crate::instruments::private_folder()?;
-    let plan = Rc::new(Plan { public, folder: folder.clone(), token: token.text.clone(), drain_timeout: config.drain_timeout.get() });
+    let plan = Rc::new(Plan {
+        public,
+        folder: folder.clone(),
+        token: token.text.clone(),
+        drain_timeout: config.drain_timeout.get(),
+    });
     let served = crate::local_runtime()?.block_on(supervise(config, allocator, token, admin, plan));
     std::fs::remove_dir_all(folder)?;
     drop(reserved);
     served
 }
 
-async fn supervise(config: &Config, allocator: Allocator, token: &Token, admin: std::net::TcpListener, plan: Rc<Plan>) -> Result<(), StartError> {
+async fn supervise(
+    config: &Config,
+    allocator: Allocator,
+    token: &Token,
+    admin: std::net::TcpListener,
+    plan: Rc<Plan>,
+) -> Result<(), StartError> {
     let table: Table = Rc::new(RefCell::new(vec![Worker::default(); config.workers.into()]));
     let (stop, stopping) = watch::channel(false);
     let keepers: Vec<_> = (0..usize::from(config.workers))
-        .map(|index| tokio::task::spawn_local(keep(index, Rc::clone(&plan), Rc::clone(&table), stopping.clone())))
+        .map(|index| {
+            tokio::task::spawn_local(keep(
+                index,
+                Rc::clone(&plan),
+                Rc::clone(&table),
+                stopping.clone(),
+            ))
+        })
         .collect();
-    let ready = Ready { pid: std::process::id(), public: plan.public, admin: admin.local_addr()?, token_file: token.file.clone() };
+    let ready = Ready {
+        pid: std::process::id(),
+        public: plan.public,
+        admin: admin.local_addr()?,
+        token_file: token.file.clone(),
+    };
     let workers = Workers::new(Rc::clone(&table), token.text.clone(), allocator)?;
     let admin = tokio::net::TcpListener::from_std(admin)?;
     let lead = async {
@@ -105,9 +136,15 @@ async fn keep(index: usize, plan: Rc<Plan>, table: Table, mut stopping: watch::R
             }
         }
         match outcome {
-            Ok(status) if *stopping.borrow() => return tracing::info!(index, %status, "worker drained"),
-            Ok(status) => tracing::error!(index, %status, pause_ms = pause.as_millis(), "worker died"),
-            Err(error) => tracing::error!(index, %error, pause_ms = pause.as_millis(), "worker failed"),
+            Ok(status) if *stopping.borrow() => {
+                return tracing::info!(index, %status, "worker drained");
+            }
+            Ok(status) => {
+                tracing::error!(index, %status, pause_ms = pause.as_millis(), "worker died")
+            }
+            Err(error) => {
+                tracing::error!(index, %error, pause_ms = pause.as_millis(), "worker failed")
+            }
         }
         tokio::select! {
             () = sleep(pause) => {}
@@ -117,7 +154,12 @@ async fn keep(index: usize, plan: Rc<Plan>, table: Table, mut stopping: watch::R
 }
 
 /// One life of a worker: started, ready, gone.
-async fn life(index: usize, plan: &Plan, table: &Table, stopping: &mut watch::Receiver<bool>) -> io::Result<ExitStatus> {
+async fn life(
+    index: usize,
+    plan: &Plan,
+    table: &Table,
+    stopping: &mut watch::Receiver<bool>,
+) -> io::Result<ExitStatus> {
     let ready_file = plan.folder.join(format!("{index}.ready"));
     if let Err(error) = std::fs::remove_file(&ready_file)
         && error.kind() != io::ErrorKind::NotFound
@@ -153,7 +195,14 @@ async fn life(index: usize, plan: &Plan, table: &Table, stopping: &mut watch::Re
 fn start(plan: &Plan, ready_file: &std::path::Path) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
-        .args(["--workers", "1", "--admin-listen", "127.0.0.1:0", "--listen", &plan.public.to_string()])
+        .args([
+            "--workers",
+            "1",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--listen",
+            &plan.public.to_string(),
+        ])
         .args(["--worker-of", &std::process::id().to_string()])
         .arg("--ready-file")
         .arg(ready_file)
@@ -187,8 +236,18 @@ pub(crate) struct Workers {
 
 impl Workers {
     fn new(table: Table, token: String, allocator: Allocator) -> io::Result<Self> {
-        let client = reqwest::Client::builder().no_proxy().timeout(ASK_PATIENCE).build().map_err(io::Error::other)?;
-        Ok(Self { table, client, token, allocator, started: tokio::time::Instant::now() })
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(ASK_PATIENCE)
+            .build()
+            .map_err(io::Error::other)?;
+        Ok(Self {
+            table,
+            client,
+            token,
+            allocator,
+            started: tokio::time::Instant::now(),
+        })
     }
 
     /// The workers' numbers added up, under the parent's name.
@@ -203,7 +262,10 @@ impl Workers {
             sum.insert("version".into(), 1.into());
             sum.insert("pid".into(), std::process::id().into());
             sum.insert("workers".into(), workers.into());
-            sum.insert("uptime_s".into(), self.started.elapsed().as_secs_f64().into());
+            sum.insert(
+                "uptime_s".into(),
+                self.started.elapsed().as_secs_f64().into(),
+            );
             sum.insert("allocator".into(), json!(self.allocator));
         }
         Ok(sum)
@@ -215,7 +277,10 @@ impl Workers {
         let mut list = Vec::with_capacity(table.len());
         for (index, worker) in table.into_iter().enumerate() {
             let status = match &worker.ready {
-                Some(ready) => self.ask(index, ready.admin, "/v1/status", None).await.unwrap_or(Value::Null),
+                Some(ready) => self
+                    .ask(index, ready.admin, "/v1/status", None)
+                    .await
+                    .unwrap_or(Value::Null),
                 None => Value::Null,
             };
             list.push(json!({
@@ -240,17 +305,38 @@ impl Workers {
     }
 
     fn live(&self) -> Vec<(usize, Ready)> {
-        self.table.borrow().iter().enumerate().filter_map(|(index, worker)| Some((index, worker.ready.clone()?))).collect()
+        self.table
+            .borrow()
+            .iter()
+            .enumerate()
+            .filter_map(|(index, worker)| Some((index, worker.ready.clone()?)))
+            .collect()
     }
 
-    async fn ask(&self, index: usize, admin: SocketAddr, path: &str, body: Option<&Value>) -> Result<Value, AdminError> {
+    async fn ask(
+        &self,
+        index: usize,
+        admin: SocketAddr,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, AdminError> {
         let url = format!("http://{admin}{path}");
         let request = match body {
             Some(body) => self.client.post(url).json(body),
             None => self.client.get(url),
         };
-        let answer = async { request.bearer_auth(&self.token).send().await?.error_for_status()?.json().await };
-        answer.await.map_err(|source| AdminError::Worker { index, source })
+        let answer = async {
+            request
+                .bearer_auth(&self.token)
+                .send()
+                .await?
+                .error_for_status()?
+                .json()
+                .await
+        };
+        answer
+            .await
+            .map_err(|source| AdminError::Worker { index, source })
     }
 }
 
@@ -268,7 +354,10 @@ fn add(sum: &mut Value, other: &Value) {
                 }
             }
         }
-        (Value::Array(sum), Value::Array(other)) => sum.iter_mut().zip(other).for_each(|(sum, other)| add(sum, other)),
+        (Value::Array(sum), Value::Array(other)) => sum
+            .iter_mut()
+            .zip(other)
+            .for_each(|(sum, other)| add(sum, other)),
         (Value::Number(sum), Value::Number(other)) => {
             if let (Some(a), Some(b)) = (sum.as_u64(), other.as_u64()) {
                 *sum = (a + b).into();

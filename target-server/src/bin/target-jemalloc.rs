@@ -8,7 +8,10 @@ use target_server::{Allocator, main_with};
 static ALLOCATOR: jemallocator::Jemalloc = jemallocator::Jemalloc;
 
 /// One arena, so that what the data thread frees is where it allocates. Raw sample counts (`prof_unbias:false`): the reader un-biases.
-#[expect(unsafe_code, reason = "jemalloc reads its start-up options from this symbol")]
+#[expect(
+    unsafe_code,
+    reason = "jemalloc reads its start-up options from this symbol"
+)]
 // SAFETY: the symbol is a pointer-sized reference to bytes ending in zero, as jemalloc declares it; nothing else defines it.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static OPTIONS: &std::ffi::c_char = {

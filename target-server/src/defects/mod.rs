@@ -29,7 +29,11 @@ pub const NAMES: &[&str] = &[];
 
 /// The allowed names as a sentence part.
 pub fn allowed() -> String {
-    if NAMES.is_empty() { "none in this build".into() } else { NAMES.join(", ") }
+    if NAMES.is_empty() {
+        "none in this build".into()
+    } else {
+        NAMES.join(", ")
+    }
 }
 
 /// A defect that is not on the list, or a rate that is not one.
@@ -76,7 +80,11 @@ impl Defects {
     /// # Errors
     /// Names the part that is unknown and lists what is allowed.
     pub fn parse(specs: &[DefectSpec]) -> Result<Self, UnknownDefect> {
-        specs.iter().map(|spec| one(&spec.0)).collect::<Result<_, _>>().map(|planted| Self { planted })
+        specs
+            .iter()
+            .map(|spec| one(&spec.0))
+            .collect::<Result<_, _>>()
+            .map(|planted| Self { planted })
     }
 
     /// The planted leaks in the order given.
@@ -91,17 +99,24 @@ impl Defects {
 }
 
 fn one(text: &str) -> Result<Planted, UnknownDefect> {
-    let refuse = |why| UnknownDefect { given: text.to_owned(), why };
+    let refuse = |why| UnknownDefect {
+        given: text.to_owned(),
+        why,
+    };
     let (name, rate) = match text.split_once('=') {
         Some((name, rate)) => (name, Some(rate)),
         None => (text, None),
     };
-    let name = NAMES.iter().find(|known| **known == name).ok_or_else(|| refuse("unknown name"))?;
+    let name = NAMES
+        .iter()
+        .find(|known| **known == name)
+        .ok_or_else(|| refuse("unknown name"))?;
     let every = match rate {
         None => NonZeroU32::MIN,
-        Some(rate) => {
-            rate.strip_prefix("every:").and_then(|n| n.parse().ok()).ok_or_else(|| refuse("a rate is written every:N with N at least 1"))?
-        }
+        Some(rate) => rate
+            .strip_prefix("every:")
+            .and_then(|n| n.parse().ok())
+            .ok_or_else(|| refuse("a rate is written every:N with N at least 1"))?,
     };
     Ok(Planted { name, every })
 }

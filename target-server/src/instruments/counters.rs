@@ -85,7 +85,10 @@ pub(crate) struct Lives<const ENDS: usize> {
 
 impl<const ENDS: usize> Default for Lives<ENDS> {
     fn default() -> Self {
-        Self { opened: Total::default(), ended: std::array::from_fn(|_| Total::default()) }
+        Self {
+            opened: Total::default(),
+            ended: std::array::from_fn(|_| Total::default()),
+        }
     }
 }
 
@@ -209,5 +212,10 @@ impl Counters {
 }
 
 fn named<const N: usize>(names: [&str; N], values: [u64; N]) -> Value {
-    names.into_iter().zip(values).map(|(name, value)| (name.to_owned(), value.into())).collect::<serde_json::Map<_, _>>().into()
+    names
+        .into_iter()
+        .zip(values)
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -1,7 +1,10 @@
 //! jemalloc's own view: statistics, cache flush, purge, sampled profiles. The only file with `unsafe`.
 //!
 //! Under dhat these functions are never called. Cost: reading advances `epoch`, which sums a few counters under the arena locks.
-#![expect(unsafe_code, reason = "mallctl is a C interface; two calls of it are not covered by jemalloc-ctl")]
+#![expect(
+    unsafe_code,
+    reason = "mallctl is a C interface; two calls of it are not covered by jemalloc-ctl"
+)]
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -15,20 +18,40 @@ use super::{Heap, InstrumentError};
 
 unsafe extern "C" {
     #[link_name = "_rjem_mallctl"]
-    fn mallctl(name: *const c_char, old: *mut c_void, old_len: *mut usize, new: *mut c_void, new_len: usize) -> c_int;
+    fn mallctl(
+        name: *const c_char,
+        old: *mut c_void,
+        old_len: *mut usize,
+        new: *mut c_void,
+        new_len: usize,
+    ) -> c_int;
 }
 
 /// A mallctl that takes and gives nothing.
 fn command(name: &'static CStr) -> Result<(), InstrumentError> {
     // SAFETY: the name is a C string, and commands require exactly these nulls.
-    match unsafe { mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0) } {
+    match unsafe {
+        mallctl(
+            name.as_ptr(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            0,
+        )
+    } {
         0 => Ok(()),
-        code => Err(refused(name, std::io::Error::from_raw_os_error(code).to_string())),
+        code => Err(refused(
+            name,
+            std::io::Error::from_raw_os_error(code).to_string(),
+        )),
     }
 }
 
 fn refused(name: &'static CStr, reason: String) -> InstrumentError {
-    InstrumentError::Refused { call: name.to_str().unwrap_or("mallctl"), reason }
+    InstrumentError::Refused {
+        call: name.to_str().unwrap_or("mallctl"),
+        reason,
+    }
 }
 
 pub(super) fn flush_thread() {
@@ -62,8 +85,10 @@ pub(super) fn start_profile(lg_sample: u8) -> Result<(), InstrumentError> {
     let (reset, active) = (c"prof.reset", c"prof.active");
     // SAFETY: prof.reset takes a size_t, prof.active a bool; both names end in a zero byte.
     unsafe {
-        raw::write::<usize>(reset.to_bytes_with_nul(), lg_sample.into()).map_err(|e| refused(reset, e.to_string()))?;
-        raw::write::<bool>(active.to_bytes_with_nul(), true).map_err(|e| refused(active, e.to_string()))
+        raw::write::<usize>(reset.to_bytes_with_nul(), lg_sample.into())
+            .map_err(|e| refused(reset, e.to_string()))?;
+        raw::write::<bool>(active.to_bytes_with_nul(), true)
+            .map_err(|e| refused(active, e.to_string()))
     }
 }
 
@@ -81,20 +106,28 @@ pub(super) fn dump_profile() -> Result<Vec<u8>, InstrumentError> {
     let name = c"prof.dump";
     // SAFETY: prof.dump takes a pointer to a C string that it only reads during the call; `path` outlives it.
     let dumped = unsafe { raw::write::<*const u8>(name.to_bytes_with_nul(), path.as_ptr()) };
-    let text = dumped.map_err(|e| refused(name, e.to_string())).and_then(|()| Ok(std::fs::read(&file)?));
+    let text = dumped
+        .map_err(|e| refused(name, e.to_string()))
+        .and_then(|()| Ok(std::fs::read(&file)?));
     std::fs::remove_dir_all(&folder)?;
     text
 }
 
 fn compiled_in() -> Result<(), InstrumentError> {
-    flag(c"opt.prof")?.then_some(()).ok_or(InstrumentError::NotHere("heap profiling was switched off at start (opt.prof:false)"))
+    flag(c"opt.prof")?
+        .then_some(())
+        .ok_or(InstrumentError::NotHere(
+            "heap profiling was switched off at start (opt.prof:false)",
+        ))
 }
 
 fn active() -> Result<(), InstrumentError> {
     compiled_in()?;
     flag(c"prof.active")?
         .then_some(())
-        .ok_or(InstrumentError::NotHere("no heap profile is running: POST /v1/heap/profile/start first"))
+        .ok_or(InstrumentError::NotHere(
+            "no heap profile is running: POST /v1/heap/profile/start first",
+        ))
 }
 
 fn flag(name: &'static CStr) -> Result<bool, InstrumentError> {
@@ -102,12 +135,17 @@ fn flag(name: &'static CStr) -> Result<bool, InstrumentError> {
     unsafe { raw::read::<bool>(name.to_bytes_with_nul()) }.map_err(|e| refused(name, e.to_string()))
 }
 
-/// The size class of a request: multiples of 16 up to 128, then four classes per doubling (jemalloc manual, "Size classes").
+/// Up to here jemalloc 5.3.1 has size classes (`USIZE_GROW_SLOW_THRESHOLD`); above, sizes grow by pages.
+const LAST_CLASS: usize = 32 << 10;
+const PAGE: usize = 4096;
+
+/// Bytes taken by a request: multiples of 16 up to 128, then four classes per doubling (jemalloc manual, "Size classes"), then pages.
 pub(super) fn size_class(size: usize) -> usize {
     match size {
         0..=8 => 8,
         9..=128 => size.next_multiple_of(16),
-        _ => size.next_multiple_of((size - 1).next_power_of_two().max(256) / 8),
+        129..=LAST_CLASS => size.next_multiple_of(size.next_power_of_two() / 8),
+        _ => size.next_multiple_of(PAGE),
     }
 }
 
@@ -118,8 +156,27 @@ mod tests {
     #[test]
     fn size_classes_are_the_ones_of_the_manual() {
         for (size, class) in [
-            (1, 8), (9, 16), (16, 16), (17, 32), (128, 128), (129, 160), (160, 160), (161, 192), (256, 256), (257, 320), (700, 768),
-            (769, 896), (1024, 1024), (1025, 1280), (8192, 8192), (14337, 16384), (16385, 20480), (65536, 65536), (65537, 81920),
+            (1, 8),
+            (9, 16),
+            (16, 16),
+            (17, 32),
+            (128, 128),
+            (129, 160),
+            (160, 160),
+            (161, 192),
+            (256, 256),
+            (257, 320),
+            (700, 768),
+            (769, 896),
+            (1024, 1024),
+            (1025, 1280),
+            (8192, 8192),
+            (14337, 16384),
+            (16385, 20480),
+            (28673, 32768),
+            (32769, 36864),
+            (65537, 69632),
+            (100_000, 102_400),
         ] {
             assert_eq!(size_class(size), class, "{size}");
         }

@@ -40,29 +40,77 @@ impl Collector for Scrape {
     fn encode(&self, mut out: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let counters = &self.0;
         for (name, help, value) in [
-            ("connections_opened", "Connections accepted", counters.connections.opened()),
-            ("connections_closed", "Connections closed", counters.connections.ended()[0]),
-            ("connections_refused", "Connections answered 503 at the limit", counters.refused.get()),
-            ("streams_opened", "Event streams opened", counters.streams.opened()),
-            ("sessions_created", "Sessions created", counters.sessions.opened()),
+            (
+                "connections_opened",
+                "Connections accepted",
+                counters.connections.opened(),
+            ),
+            (
+                "connections_closed",
+                "Connections closed",
+                counters.connections.ended()[0],
+            ),
+            (
+                "connections_refused",
+                "Connections answered 503 at the limit",
+                counters.refused.get(),
+            ),
+            (
+                "streams_opened",
+                "Event streams opened",
+                counters.streams.opened(),
+            ),
+            (
+                "sessions_created",
+                "Sessions created",
+                counters.sessions.opened(),
+            ),
             ("turns", "Chat answers completed", counters.turns.get()),
-            ("events", "Events handed to connections", counters.events.get()),
-            ("dropped_events", "Events lost to slow clients", counters.dropped_events.get()),
-            ("stream_bytes", "Bytes of event streams handed to connections", counters.stream_bytes.get()),
+            (
+                "events",
+                "Events handed to connections",
+                counters.events.get(),
+            ),
+            (
+                "dropped_events",
+                "Events lost to slow clients",
+                counters.dropped_events.get(),
+            ),
+            (
+                "stream_bytes",
+                "Bytes of event streams handed to connections",
+                counters.stream_bytes.get(),
+            ),
         ] {
             let total = ConstCounter::new(value);
             total.encode(out.encode_descriptor(name, help, None, total.metric_type())?)?;
         }
         for (name, help, value) in [
-            ("connections", "Connections open now", counters.connections.live()),
+            (
+                "connections",
+                "Connections open now",
+                counters.connections.live(),
+            ),
             ("streams", "Event streams open now", counters.streams.live()),
             ("sessions", "Sessions alive now", counters.sessions.live()),
         ] {
             let now = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             now.encode(out.encode_descriptor(name, help, None, now.metric_type())?)?;
         }
-        by_label(&mut out, "streams_ended", "Event streams ended", "outcome", counters.outcomes())?;
-        by_label(&mut out, "sessions_removed", "Sessions removed", "how", counters.removals())
+        by_label(
+            &mut out,
+            "streams_ended",
+            "Event streams ended",
+            "outcome",
+            counters.outcomes(),
+        )?;
+        by_label(
+            &mut out,
+            "sessions_removed",
+            "Sessions removed",
+            "how",
+            counters.removals(),
+        )
     }
 }
 
@@ -73,7 +121,12 @@ fn by_label(
     label: &'static str,
     values: impl Iterator<Item = (&'static str, u64)>,
 ) -> Result<(), std::fmt::Error> {
-    let mut family = out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?;
+    let mut family = out.encode_descriptor(
+        name,
+        help,
+        None,
+        prometheus_client::metrics::MetricType::Counter,
+    )?;
     for (value, total) in values {
         ConstCounter::new(total).encode(family.encode_family(&[(label, value)])?)?;
     }

@@ -106,7 +106,9 @@ impl Allocator {
     fn jemalloc_only(self) -> Result<(), InstrumentError> {
         match self {
             Self::Jemalloc => Ok(()),
-            Self::Dhat => Err(InstrumentError::NotHere("heap profiles need target-jemalloc; this is target-dhat")),
+            Self::Dhat => Err(InstrumentError::NotHere(
+                "heap profiles need target-jemalloc; this is target-dhat",
+            )),
         }
     }
 

@@ -60,7 +60,14 @@ mod tests {
 
     #[test]
     fn a_block_is_what_was_asked_for_in_whole_links() {
-        for (asked, block) in [(0, 16), (1, 16), (16, 16), (17, 32), (256, 256), (1000, 1008)] {
+        for (asked, block) in [
+            (0, 16),
+            (1, 16),
+            (16, 16),
+            (17, 32),
+            (256, 256),
+            (1000, 1008),
+        ] {
             assert_eq!(Retained::block_bytes(asked), block, "{asked}");
         }
     }

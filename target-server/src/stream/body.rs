@@ -32,10 +32,25 @@ pub(crate) struct EventBody {
 }
 
 impl EventBody {
-    pub(super) fn new(server: Rc<Server>, peer: Rc<Peer>, frames: Frames, visit: Option<Visit>, kind: &'static str) -> Self {
+    pub(super) fn new(
+        server: Rc<Server>,
+        peer: Rc<Peer>,
+        frames: Frames,
+        visit: Option<Visit>,
+        kind: &'static str,
+    ) -> Self {
         server.counters.streams.open();
         peer.become_state(ConnectionState::Streaming);
-        Self { server, peer, frames, visit, kind, opened: Instant::now(), events: 0, bytes: 0 }
+        Self {
+            server,
+            peer,
+            frames,
+            visit,
+            kind,
+            opened: Instant::now(),
+            events: 0,
+            bytes: 0,
+        }
     }
 
     fn outcome(&self) -> Outcome {
@@ -53,7 +68,10 @@ impl Body for EventBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
         let frame = std::task::ready!(self.frames.poll_next(cx));
         Poll::Ready(frame.map(|frame| {
             let bytes = match frame {
@@ -82,7 +100,10 @@ impl Drop for EventBody {
         self.peer.become_state(ConnectionState::Waiting);
         tracing::info!(
             stream = self.kind,
-            session = self.visit.as_ref().map(|visit| tracing::field::display(visit.session().id)),
+            session = self
+                .visit
+                .as_ref()
+                .map(|visit| tracing::field::display(visit.session().id)),
             ended = outcome.name(),
             peer_left = self.peer.left().name(),
             duration_ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -7,8 +7,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 const WORDS: [&str; 32] = [
-    "memory", "grows", "while", "nobody", "looks", "a", "stream", "that", "ended", "keeps", "its", "name", "in", "some", "table", "until", "the",
-    "process", "dies", "and", "then", "it", "is", "called", "an", "outage", "so", "count", "what", "you", "open", "close",
+    "memory", "grows", "while", "nobody", "looks", "a", "stream", "that", "ended", "keeps", "its",
+    "name", "in", "some", "table", "until", "the", "process", "dies", "and", "then", "it", "is",
+    "called", "an", "outage", "so", "count", "what", "you", "open", "close",
 ];
 
 /// The first event of a chat answer.
@@ -43,7 +44,10 @@ pub(super) fn named(name: &str, data: &impl Serialize) -> Bytes {
 
 /// An `error` event.
 pub(super) fn error(error: &str, message: &str) -> Bytes {
-    named("error", &serde_json::json!({ "error": error, "message": message }))
+    named(
+        "error",
+        &serde_json::json!({ "error": error, "message": message }),
+    )
 }
 
 /// An unnamed event with an id and `bytes` bytes of text.
@@ -122,7 +126,10 @@ mod tests {
         for bytes in [0, 1, 7, 64, 1000, 65536] {
             let frame = numbered(42, bytes, 1);
             let text = std::str::from_utf8(&frame).expect("ASCII");
-            let data = text.strip_prefix("id: 42\ndata: ").and_then(|rest| rest.strip_suffix("\n\n")).expect("one event");
+            let data = text
+                .strip_prefix("id: 42\ndata: ")
+                .and_then(|rest| rest.strip_suffix("\n\n"))
+                .expect("one event");
             assert_eq!(data.len(), bytes);
             assert!(!data.contains('\n'));
         }
@@ -137,6 +144,9 @@ mod tests {
 
     #[test]
     fn a_named_event_is_one_line_of_json() {
-        assert_eq!(&named("message", &Message { content: "a\nb" })[..], b"event: message\ndata: {\"content\":\"a\\nb\"}\n\n");
+        assert_eq!(
+            &named("message", &Message { content: "a\nb" })[..],
+            b"event: message\ndata: {\"content\":\"a\\nb\"}\n\n"
+        );
     }
 }

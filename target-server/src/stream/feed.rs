@@ -23,7 +23,10 @@ pub(crate) struct Feed {
 
 /// Writes the feed.
 pub(crate) async fn feed(mut feeder: Feeder, feed: Feed) -> (Feeder, Outcome) {
-    let outcome = publish(&mut feeder, &feed).await.err().unwrap_or(Outcome::Done);
+    let outcome = publish(&mut feeder, &feed)
+        .await
+        .err()
+        .unwrap_or(Outcome::Done);
     (feeder, outcome)
 }
 

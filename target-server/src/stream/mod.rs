@@ -17,11 +17,7 @@ pub(crate) use feed::{Feed, feed};
 use std::{rc::Rc, time::Duration};
 
 use crate::{
-    Server,
-    config::SlowClient,
-    instruments::Outcome,
-    listener::Peer,
-    sessions::Visit,
+    Server, config::SlowClient, instruments::Outcome, listener::Peer, sessions::Visit,
     signal::Signal,
 };
 use queue::Feeder;
@@ -38,7 +34,13 @@ pub(crate) struct Terms {
 
 /// Opens a stream: `generate` runs as a task of its own and writes; the answer is the body to send.
 /// Dropping the body ends the task.
-pub(crate) fn open<G>(server: &Rc<Server>, peer: &Rc<Peer>, visit: Option<Visit>, kind: &'static str, generate: impl FnOnce(Feeder) -> G) -> EventBody
+pub(crate) fn open<G>(
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+    visit: Option<Visit>,
+    kind: &'static str,
+    generate: impl FnOnce(Feeder) -> G,
+) -> EventBody
 where
     G: Future<Output = (Feeder, Outcome)> + 'static,
 {

@@ -51,7 +51,11 @@ pub(crate) struct Frames {
 }
 
 /// Opens a queue that also knows what else may end the stream: the drain of the server, the end of the session.
-pub(crate) fn open(terms: Terms, server: Rc<Server>, session: Option<Rc<Session>>) -> (Feeder, Frames) {
+pub(crate) fn open(
+    terms: Terms,
+    server: Rc<Server>,
+    session: Option<Rc<Session>>,
+) -> (Feeder, Frames) {
     let shared = Rc::new(Shared {
         waiting: RefCell::default(),
         ending: Cell::default(),
@@ -59,7 +63,13 @@ pub(crate) fn open(terms: Terms, server: Rc<Server>, session: Option<Rc<Session>
         reader_gone: Signal::default(),
         taken: Notify::new(),
     });
-    let feeder = Feeder { shared: Rc::clone(&shared), terms, server, session, last_sent: Instant::now() };
+    let feeder = Feeder {
+        shared: Rc::clone(&shared),
+        terms,
+        server,
+        session,
+        last_sent: Instant::now(),
+    };
     (feeder, Frames { shared })
 }
 
@@ -204,7 +214,10 @@ impl Frames {
 
     /// How the generator ended, if it has; and whether everything it wrote was taken.
     pub(crate) fn ending(&self) -> Option<(Outcome, bool)> {
-        self.shared.ending.get().map(|outcome| (outcome, self.shared.waiting.borrow().is_empty()))
+        self.shared
+            .ending
+            .get()
+            .map(|outcome| (outcome, self.shared.waiting.borrow().is_empty()))
     }
 }
 
