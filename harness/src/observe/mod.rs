@@ -1,5 +1,23 @@
 //! Observe: looks at the target from outside while the load runs.
+//!
+//! In: a pid, an address, perhaps an admin listener, and how often. Out: [`Sample`]s into a bounded queue, and answers on request.
+//! Start at [`Observer`]; the shortest reader is `memory`. Sizes are bytes; times are [`Elapsed`](crate::timeline::Elapsed).
+//! Has its own thread: on the load's it would read late exactly when it matters.
+//! Cost: see `tests/observe_cost.rs`. One full look holds the target's mmap lock while page tables are walked; a polling look does not.
+//! Never decides what a number means: that is `diagnose`. Never fills a gap: what could not be read is `None`, with a sentence.
 
+mod admin;
+mod error;
+mod grid;
+mod host;
+mod look;
+mod memory;
+mod observer;
 mod sample;
+mod sock_diag;
+mod tree;
 
-pub use sample::{Heap, Host, Own, Sample, Sockets, TargetReport, Tree};
+pub use admin::{Admin, AdminError, Ask, Retained};
+pub use error::ObserveError;
+pub use observer::{ObserveConfig, Observer};
+pub use sample::{Heap, Host, Own, Presence, Sample, Sockets, TargetReport, Tree};

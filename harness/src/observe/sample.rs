@@ -9,6 +9,8 @@ pub struct Sample {
     pub at: Elapsed,
     /// Whether the target's runtime was asked to tidy up just before.
     pub settled: bool,
+    /// Whether the target's root process is there. [`Presence::Gone`] is a fact, not a gap.
+    pub presence: Presence,
     /// The target's process tree.
     pub tree: Option<Tree>,
     /// The target's sockets, as its kernel reports them.
@@ -23,7 +25,19 @@ pub struct Sample {
     pub gaps: Vec<String>,
 }
 
-/// Sums over the target's process tree.
+/// Whether the target's root process is there. How it ended, its parent knows: see `target`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody looked: no pid is known.
+    #[default]
+    Unseen,
+    /// It runs.
+    Alive,
+    /// It has ended, whoever else of its tree still runs.
+    Gone,
+}
+
+/// Sums over the target's process tree. One process that cannot be read makes a sum `None`: half a sum is not a sum.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
     /// Processes alive.
@@ -53,23 +67,28 @@ pub struct Tree {
 /// TCP sockets whose local port is the target's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// ESTABLISHED.
+    /// ESTABLISHED, those included that still wait to be accepted.
     pub established: u64,
     /// CLOSE_WAIT: the peer is gone, the target has not closed.
     pub close_wait: u64,
     /// FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK: closing.
     pub closing: u64,
+    /// Of `closing`: the target has closed them, and only the kernel still waits for the peer.
+    pub orphaned: u64,
     /// TIME_WAIT: no process holds it.
     pub time_wait: u64,
     /// SYN_RECV.
     pub syn_recv: u64,
+    /// Connections that the target has not accepted yet.
+    pub accept_queue: u64,
     /// Bytes written by the target and not yet acknowledged by its peers.
     pub send_queue_bytes: u64,
     /// Bytes that wait for the target to read them.
     pub receive_queue_bytes: u64,
-    /// Kernel memory of these sockets (`SK_MEMINFO` read, write, forward and optional memory), bytes.
+    /// Kernel memory of these sockets (`SK_MEMINFO`: read, write, forward and optional memory, and backlog), bytes. Where netlink is
+    /// refused (a gap says so) only what is queued is known: a lower bound.
     pub kernel_bytes: u64,
-    /// Sockets that a process still holds (ESTABLISHED, CLOSE_WAIT, closing), by how our client on the other side left or will leave.
+    /// Sockets that a process still holds (see [`held`](Self::held)), by how our client on the other side left or will leave.
     /// Indexed by [`Leave::index`].
     pub held_by_leave: [u64; Leave::ALL.len()],
     /// The same sockets whose peer is none of ours.
@@ -79,7 +98,7 @@ pub struct Sockets {
 impl Sockets {
     /// Sockets that a process of the target still holds.
     pub fn held(&self) -> u64 {
-        self.established + self.close_wait + self.closing
+        self.established + self.close_wait + self.closing - self.orphaned
     }
 }
 
@@ -115,11 +134,15 @@ pub struct Heap {
     pub active_bytes: Option<u64>,
     /// Physically resident, an upper bound.
     pub resident_bytes: Option<u64>,
+    /// Virtual memory mapped for it.
+    pub mapped_bytes: Option<u64>,
     /// Virtual memory kept for later use.
     pub retained_bytes: Option<u64>,
+    /// The allocator's own bookkeeping.
+    pub metadata_bytes: Option<u64>,
 }
 
-/// The machine, and the target's control group.
+/// The machine that the harness runs on, and the target's control group. Never the target's own memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Host {
     /// Memory of the machine, bytes.

@@ -63,7 +63,8 @@ impl ProcError {
         matches!(self, Self::Gone { .. })
     }
 
-    fn from_io(pid: u32, file: &'static str, source: io::Error) -> Self {
+    /// Tells a process that ended from one that is not ours, and both from the rest.
+    pub(crate) fn from_io(pid: u32, file: &'static str, source: io::Error) -> Self {
         match (source.kind(), source.raw_os_error()) {
             (io::ErrorKind::NotFound, _) | (_, Some(ESRCH)) => Self::Gone { pid },
             (io::ErrorKind::PermissionDenied, _) => Self::Denied { pid, file },

@@ -1,0 +1,281 @@
+//! One look at everything: what the observer's thread does again and again.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::{
+    admin::{self, Admin, AdminError, AdminLine, Ask},
+    error::{ObserveError, sentence},
+    host::{self, HostWatch, SuspendWatch},
+    sample::{Heap, Presence, Sample, Sockets, TargetReport, Tree},
+    sock_diag::{self, SockDiag},
+    tree::{Depth, TreeWatch},
+};
+use crate::{
+    target::{is_local, tcp_table},
+    timeline::{Clock, PortBook},
+};
+
+/// Everything that is open for looking.
+#[derive(Debug)]
+pub(super) struct Eyes {
+    clock: Clock,
+    tree: Option<TreeWatch>,
+    sockets: SocketWatch,
+    admin: Option<AdminWatch>,
+    host: HostWatch,
+    suspend: SuspendWatch,
+}
+
+/// Why a look is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A row of the recording.
+    Sample,
+    /// "Is it quiet yet?"
+    Poll,
+    /// A reading: the target is asked to tidy up first.
+    Settled,
+}
+
+impl Eyes {
+    pub(super) fn open(
+        pid: Option<u32>,
+        addr: SocketAddr,
+        admin: Option<Admin>,
+        clock: Clock,
+        ports: Arc<PortBook>,
+    ) -> Result<Self, ObserveError> {
+        Ok(Self {
+            clock,
+            tree: pid
+                .map(TreeWatch::of)
+                .transpose()
+                .map_err(ObserveError::Target)?,
+            sockets: SocketWatch::open(pid, addr, ports),
+            admin: admin.map(AdminWatch::open).transpose()?,
+            host: HostWatch::of(pid),
+            suspend: SuspendWatch::start(),
+        })
+    }
+
+    /// The target's own counters first: what asking costs it is in the memory that is read after.
+    pub(super) fn look(&mut self, purpose: Purpose) -> Sample {
+        let at = self.clock.now();
+        let mut gaps = Vec::new();
+        self.suspend.look(&mut gaps);
+        let (settled, target) = match &mut self.admin {
+            Some(admin) => admin.look(purpose, &self.clock, &mut gaps),
+            None => (None, None),
+        };
+        let (presence, tree) = self.look_at_the_tree(purpose, &mut gaps);
+        Sample {
+            at,
+            settled: settled.is_some(),
+            presence,
+            tree,
+            sockets: self.sockets.look(&mut gaps),
+            target,
+            host: self.host.look(purpose == Purpose::Sample, &mut gaps),
+            own: host::own(&mut gaps),
+            gaps,
+        }
+    }
+
+    pub(super) fn admin(&mut self) -> Result<&mut AdminWatch, ObserveError> {
+        self.admin.as_mut().ok_or(ObserveError::NoAdmin)
+    }
+
+    fn look_at_the_tree(
+        &mut self,
+        purpose: Purpose,
+        gaps: &mut Vec<String>,
+    ) -> (Presence, Option<Tree>) {
+        let depth = match purpose {
+            Purpose::Poll => Depth::Quick,
+            Purpose::Sample | Purpose::Settled => Depth::Full,
+        };
+        match &mut self.tree {
+            Some(tree) => tree.look(depth, gaps),
+            None => (Presence::Unseen, None),
+        }
+    }
+}
+
+/// The target's sockets, by the best way that works here.
+#[derive(Debug)]
+struct SocketWatch {
+    way: Way,
+    /// In whose network the table is read if netlink does not work.
+    seen_by: u32,
+    port: u16,
+    ports: Arc<PortBook>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Asking the kernel.
+    Netlink(SockDiag),
+    /// Parsing the table, for this reason.
+    Table(String),
+    /// The target is on another machine.
+    None,
+}
+
+impl SocketWatch {
+    fn open(pid: Option<u32>, addr: SocketAddr, ports: Arc<PortBook>) -> Self {
+        let way = match pid {
+            Some(pid) if lives_in_another_network(pid) => {
+                Way::Table("the target lives in another network namespace".into())
+            }
+            None if !is_local(addr) => Way::None,
+            _ => Way::netlink(),
+        };
+        Self {
+            way,
+            seen_by: pid.unwrap_or_else(std::process::id),
+            port: addr.port(),
+            ports,
+        }
+    }
+
+    fn look(&mut self, gaps: &mut Vec<String>) -> Option<Sockets> {
+        match &mut self.way {
+            Way::None => None,
+            Way::Table(why) => {
+                let why = why.clone();
+                self.look_at_the_table(&why, gaps)
+            }
+            Way::Netlink(diag) => match diag.census(self.port, &self.ports) {
+                Ok(sockets) => Some(sockets),
+                Err(error) => {
+                    self.way = Way::netlink(); // a new line, so that no late answer is taken for the next one
+                    self.look_at_the_table(&sentence(&error), gaps)
+                }
+            },
+        }
+    }
+
+    fn look_at_the_table(&self, why: &str, gaps: &mut Vec<String>) -> Option<Sockets> {
+        let pid = self.seen_by;
+        gaps.push(format!(
+            "{why}: sockets are read from /proc/{pid}/net/tcp, which tells of their kernel memory only what is queued"
+        ));
+        let rows = tcp_table::read(pid).inspect_err(|error| gaps.push(sentence(error)));
+        rows.ok()
+            .map(|rows| sock_diag::census_of_table(&rows, self.port, &self.ports))
+    }
+}
+
+impl Way {
+    fn netlink() -> Self {
+        SockDiag::open().map_or_else(|error| Self::Table(sentence(&error)), Self::Netlink)
+    }
+}
+
+fn lives_in_another_network(pid: u32) -> bool {
+    let network = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    let (theirs, ours) = (network(&pid.to_string()), network("self"));
+    theirs.is_some() && ours.is_some() && theirs != ours
+}
+
+/// The admin listener, left alone for a while when it hangs: waiting for it would make every sample late.
+#[derive(Debug)]
+pub(super) struct AdminWatch {
+    line: AdminLine,
+    runtime: Runtime,
+    hung: u32,
+    ask_again: Duration,
+}
+
+/// A counter is worth waiting this long; a target that is busy may still answer, and one that hangs costs one sample.
+const STATUS_WITHIN: Duration = Duration::from_millis(800);
+/// Purging a large heap takes long.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+impl AdminWatch {
+    fn open(admin: Admin) -> Result<Self, ObserveError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ObserveError::Thread)?;
+        let line = {
+            let _inside = runtime.enter();
+            AdminLine::to(admin)?
+        };
+        Ok(Self {
+            line,
+            runtime,
+            hung: 0,
+            ask_again: Duration::ZERO,
+        })
+    }
+
+    /// The heap after tidying up, if that was asked for and done, and the report.
+    fn look(
+        &mut self,
+        purpose: Purpose,
+        clock: &Clock,
+        gaps: &mut Vec<String>,
+    ) -> (Option<Heap>, Option<TargetReport>) {
+        let settled = (purpose == Purpose::Settled).then(|| self.settle());
+        let settled = settled.and_then(|heap| noted(heap, gaps));
+        let patient = purpose != Purpose::Settled && clock.now().0 < self.ask_again;
+        if patient {
+            gaps.push("the target's admin listener hung and is left alone for a while".into());
+            return (None, None);
+        }
+        let status = self.ask(Ask::Status, None, STATUS_WITHIN);
+        self.note_whether_it_hangs(&status, clock);
+        let report = noted(status, gaps).map(|status| {
+            let mut problems = Vec::new();
+            let report = admin::report(&status, &mut problems);
+            gaps.extend(problems.iter().map(|problem| sentence(problem)));
+            report
+        });
+        // What it said right after tidying up is nearer to the truth than what it says after answering one more request.
+        let report = match settled {
+            Some(heap) => Some(TargetReport {
+                heap: Some(heap),
+                ..report.unwrap_or_default()
+            }),
+            None => report,
+        };
+        (settled, report)
+    }
+
+    fn settle(&mut self) -> Result<Heap, AdminError> {
+        let answer = self.ask(Ask::Settle, None, SETTLE_WITHIN)?;
+        admin::settled_heap(&answer)?.ok_or(AdminError::Missing {
+            what: Ask::Settle,
+            field: "allocated_bytes",
+        })
+    }
+
+    fn note_whether_it_hangs(&mut self, answer: &Result<Value, AdminError>, clock: &Clock) {
+        const LONGEST: Duration = Duration::from_secs(30);
+        if matches!(answer, Err(AdminError::TimedOut { .. })) {
+            self.hung = (self.hung + 1).min(6);
+            let pause = Duration::from_secs(1 << (self.hung - 1)).min(LONGEST);
+            self.ask_again = clock.now().0 + pause;
+        } else {
+            self.hung = 0;
+        }
+    }
+
+    /// Asks one thing of the target.
+    pub(super) fn ask(
+        &self,
+        what: Ask,
+        body: Option<Value>,
+        within: Duration,
+    ) -> Result<Value, AdminError> {
+        self.runtime.block_on(self.line.ask(what, body, within))
+    }
+}
+
+fn noted<T>(answer: Result<T, AdminError>, gaps: &mut Vec<String>) -> Option<T> {
+    answer.inspect_err(|error| gaps.push(sentence(error))).ok()
+}

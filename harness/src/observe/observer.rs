@@ -1,0 +1,242 @@
+//! The observer's own thread: samples on the grid, and answers in between.
+
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{
+    admin::{self, Admin, Ask, Retained},
+    error::ObserveError,
+    grid,
+    look::{Eyes, Purpose},
+    sample::Sample,
+};
+use crate::timeline::{Clock, PortBook};
+
+/// What to look at, and how often.
+#[derive(Clone, Debug)]
+pub struct ObserveConfig {
+    /// The head of the target's process tree; `None` if it cannot be seen.
+    pub pid: Option<u32>,
+    /// Where the target listens: its sockets are those with this local port.
+    pub addr: SocketAddr,
+    /// The target's admin listener.
+    pub admin: Option<Admin>,
+    /// One sample each.
+    pub every: Duration,
+}
+
+/// Looks at the target from its own thread, since on the load's it would look late exactly when it matters.
+#[derive(Debug)]
+pub struct Observer {
+    asks: SyncSender<Question>,
+    thread: Option<JoinHandle<()>>,
+    lost: Arc<AtomicU64>,
+    clock: Clock,
+}
+
+/// A question to the thread, with the way back for its answer.
+enum Question {
+    Look(Purpose, SyncSender<Sample>),
+    Status(SyncSender<Result<Value, ObserveError>>),
+    Retain(Value, SyncSender<Result<Retained, ObserveError>>),
+    Release(SyncSender<Result<(), ObserveError>>),
+    Stop,
+}
+
+/// Longer than any single look may take, so that what is reported is what hung, not us.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+const SETTLED_WITHIN: Duration = Duration::from_secs(45);
+const RETAIN_WITHIN: Duration = Duration::from_secs(30);
+
+impl Observer {
+    /// Starts to sample.
+    ///
+    /// # Errors
+    /// If the process is not there, the admin listener's address makes no sense, or no thread can be started.
+    pub fn start(
+        config: ObserveConfig,
+        clock: Clock,
+        ports: Arc<PortBook>,
+        samples: SyncSender<Sample>,
+    ) -> Result<Self, ObserveError> {
+        let ObserveConfig {
+            pid,
+            addr,
+            admin,
+            every,
+        } = config;
+        let eyes = Eyes::open(pid, addr, admin, clock, ports)?;
+        let (asks, questions) = sync_channel(4);
+        let lost = Arc::new(AtomicU64::new(0));
+        let watch = Watch {
+            eyes,
+            every,
+            clock,
+            samples,
+            lost: Arc::clone(&lost),
+        };
+        let thread = thread::Builder::new()
+            .name("observe".into())
+            .spawn(move || watch.run(&questions))
+            .map_err(ObserveError::Thread)?;
+        Ok(Self {
+            asks,
+            thread: Some(thread),
+            lost,
+            clock,
+        })
+    }
+
+    /// Looks now, without what walks page tables: cheap enough to ask "is it quiet yet?" twenty times a second.
+    pub fn look(&self) -> Sample {
+        self.ask_for_a_look(Purpose::Poll, LOOK_WITHIN)
+    }
+
+    /// Asks the target's runtime to tidy up, then looks. [`Sample::settled`] says whether it did.
+    pub fn settled_look(&self) -> Sample {
+        self.ask_for_a_look(Purpose::Settled, SETTLED_WITHIN)
+    }
+
+    /// Makes the target keep `count` blocks of `bytes` for good: the positive control.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn retain(&self, bytes: u64, count: u64) -> Result<Retained, ObserveError> {
+        let body = admin::retain_body(bytes, count);
+        self.ask(|back| Question::Retain(body, back), RETAIN_WITHIN)?
+    }
+
+    /// Lets the target give back what [`retain`](Self::retain) made it keep.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn release(&self) -> Result<(), ObserveError> {
+        self.ask(Question::Release, RETAIN_WITHIN)?
+    }
+
+    /// The target's whole status as it sent it: defects, allocator, settings.
+    pub fn status_json(&self) -> Option<Value> {
+        self.ask(Question::Status, LOOK_WITHIN).ok()?.ok()
+    }
+
+    /// Samples that nobody took in time.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
+    }
+
+    /// Ends the thread.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn ask_for_a_look(&self, purpose: Purpose, within: Duration) -> Sample {
+        let at = self.clock.now();
+        self.ask(|back| Question::Look(purpose, back), within)
+            .unwrap_or_else(|error| Sample {
+                at,
+                gaps: vec![error.to_string()],
+                ..Sample::default()
+            })
+    }
+
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(SyncSender<T>) -> Question,
+        within: Duration,
+    ) -> Result<T, ObserveError> {
+        let (back, answer) = sync_channel(1);
+        self.asks
+            .try_send(question(back))
+            .map_err(|_| ObserveError::NoAnswer)?;
+        answer
+            .recv_timeout(within)
+            .map_err(|_| ObserveError::NoAnswer)
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        // A thread that is gone needs no telling; one that is busy takes this after it.
+        self.asks.send(Question::Stop).ok();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// What the thread owns.
+struct Watch {
+    eyes: Eyes,
+    every: Duration,
+    clock: Clock,
+    samples: SyncSender<Sample>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Watch {
+    fn run(mut self, questions: &Receiver<Question>) {
+        let mut due = grid::next_point(self.clock.now(), self.every);
+        loop {
+            let wait = due.since(self.clock.now());
+            match questions.recv_timeout(wait) {
+                Ok(question) => {
+                    if self.answer(question).is_break() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let sample = self.eyes.look(Purpose::Sample);
+                    self.send(sample);
+                    due = grid::next_point(self.clock.now(), self.every);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// A full queue loses the sample; the loss is counted, and every report shows it.
+    fn send(&self, sample: Sample) {
+        if self.samples.try_send(sample).is_err() {
+            self.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Who asked may have given up; then the answer goes nowhere.
+    fn answer(&mut self, question: Question) -> ControlFlow<()> {
+        match question {
+            Question::Look(purpose, back) => {
+                let sample = self.eyes.look(purpose);
+                back.try_send(sample).ok();
+            }
+            Question::Status(back) => {
+                back.try_send(self.ask(Ask::Status, None)).ok();
+            }
+            Question::Retain(body, back) => {
+                let answer = self.ask(Ask::Retain, Some(body));
+                let kept = answer.and_then(|answer| Ok(admin::retained(&answer)?));
+                back.try_send(kept).ok();
+            }
+            Question::Release(back) => {
+                back.try_send(self.ask(Ask::Release, None).map(drop)).ok();
+            }
+            Question::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn ask(&mut self, what: Ask, body: Option<Value>) -> Result<Value, ObserveError> {
+        let within = RETAIN_WITHIN.saturating_sub(Duration::from_secs(5));
+        Ok(self.eyes.admin()?.ask(what, body, within)?)
+    }
+}
