@@ -3,6 +3,11 @@
 //! `traces/NAME.csv` is the recording, `NAME.expected.json` every number that the reference (numpy) found in it, `NAME.truth.json`
 //! what the simulated server did. Every number must agree to a millionth, every decision exactly.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its fixtures has failed"
+)]
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use serde_json::Value;
@@ -42,7 +47,8 @@ impl Comparison {
             ));
             return;
         };
-        if !((found - wanted).abs() <= AGREE * wanted.abs().max(1e-6)) {
+        let agrees = (found - wanted).abs() <= AGREE * wanted.abs().max(1e-6);
+        if !agrees {
             self.wrong.push(format!(
                 "{}: {what}: {found}, reference {wanted}",
                 self.name

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     design::{Design, Term},

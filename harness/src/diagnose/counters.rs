@@ -3,7 +3,7 @@
 //! Counters are exact and need no model of an allocator. Only the floor differs, and one thing more: when a core is full, a response that
 //! flattens is the machine's doing, and counts.
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     assay::{Drift, Look, look},

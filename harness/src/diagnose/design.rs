@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     factors::Factors,

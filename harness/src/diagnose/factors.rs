@@ -19,7 +19,7 @@
 
 use std::ops::Range;
 
-use crate::plan::{Factor, Leave};
+use crate::units::{Factor, Leave};
 
 use super::{
     observations::Observations,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     assay::{Effects, Look},

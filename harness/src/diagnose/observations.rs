@@ -6,7 +6,7 @@
 //! The run chooses which ways of leaving and which other units it doses. With `fin`, `rst`, `stall`, sessions and events this is
 //! exactly the method as written; [`Factors`](super::factors::Factors) says how it carries over to any other list.
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::stats::order::{count, differences, median};
 
@@ -213,7 +213,7 @@ pub fn takes_part(nuisance: &Nuisance, values: &[f64]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Leave;
+    use crate::units::Leave;
 
     fn three_rows() -> Observations {
         Observations {
@@ -257,7 +257,8 @@ mod tests {
             (&[0.0, 0.25, 0.5], 480e-9), // never dosed
             (&[0.0, 0.6], 480.0),        // less than one unit counts as one
         ] {
-            assert_eq!(floor_per_unit(480.0, total), wanted, "{total:?}");
+            let found = floor_per_unit(480.0, total);
+            assert!((found - wanted).abs() < 1e-12, "{total:?}: {found}");
         }
     }
 

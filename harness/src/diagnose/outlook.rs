@@ -1,6 +1,6 @@
 //! What would settle an inconclusive run (the method, §7).
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     assay::Look,

@@ -4,7 +4,7 @@
 //! on differences from row to row, since random doses make those valid under any drift. Never used for a verdict: planned
 //! looks are sharper.
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     factors::Factors,

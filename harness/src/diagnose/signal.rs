@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 /// One series of the target. Memory is listed best first (the design, "What is believed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub enum Signal {
     Descriptors,
     /// Threads.
     Threads,
+    /// Tasks of the target's own runtime.
+    Tasks,
 }
 
 impl Signal {
@@ -39,13 +41,13 @@ impl Signal {
     ///   a kilobyte covers one such event in *every* cycle, which is generous: real ones become rare, and rare ones are noise that
     ///   the random doses average out. At 60 connections a dose it asks 9 B per connection, below the smallest object a
     ///   server could forget per connection (16 B).
-    /// * 0.2 % of a core, 2 descriptors, 2 threads (the method, §6.6).
+    /// * 0.2 % of a core, 2 descriptors, 2 threads, 2 tasks (the method, §6.6).
     pub fn floor(self) -> f64 {
         match self {
             Self::Allocated => 512.0,
             Self::Heap | Self::PssAnon | Self::RssAnon | Self::Rss => 4096.0,
             Self::Cpu => 2000.0,
-            Self::Descriptors | Self::Threads => 2.0,
+            Self::Descriptors | Self::Threads | Self::Tasks => 2.0,
         }
     }
 
@@ -65,6 +67,7 @@ impl Signal {
             Self::Cpu => "cpu",
             Self::Descriptors => "descriptors",
             Self::Threads => "threads",
+            Self::Tasks => "tasks",
         }
     }
 
@@ -74,6 +77,7 @@ impl Signal {
             Self::Cpu => "CPU seconds per second",
             Self::Descriptors => "descriptors",
             Self::Threads => "threads",
+            Self::Tasks => "tasks",
             _ => "bytes",
         }
     }

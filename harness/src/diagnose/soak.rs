@@ -3,7 +3,7 @@
 //! Looks are taken after 12, 24, 48, … rows and at the end. Look `k` spends `alpha / (k (k + 1))`, which sums to `alpha` however
 //! long the run: no number of looks makes a false accusation likelier. The first accusation of a factor stands.
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     assay::{Drift, Look, look},

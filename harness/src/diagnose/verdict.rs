@@ -5,7 +5,7 @@
 //! of anything beats unexplained growth, which beats an effect that flattens, which beats a clean bill, which needs a bound below
 //! the tolerance for every factor. Otherwise: inconclusive, and how long it would take.
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     assay::{Drift, Look, look},

@@ -5,7 +5,7 @@
 //! stretches without load separate eating from drift. In: [`Waiting`]. Out: bytes per second and closed connection, beside bytes per
 //! closed connection at once: a zombie also has a body, and either alone fits badly. Without rests nothing is tested.
 
-use crate::plan::Factor;
+use crate::units::Factor;
 
 use super::{
     design::{Design, Term},
@@ -35,6 +35,23 @@ pub struct Waiting {
     pub growth_before: f64,
 }
 
+impl Waiting {
+    /// Without rows in which a number is missing; a rest that lost an end is no witness.
+    fn without_gaps(&self) -> Self {
+        let (rows, gaps) = self.rows.without_gaps();
+        let place = |row: usize| {
+            let earlier = gaps.iter().filter(|g| **g < row).count();
+            (!gaps.contains(&row)).then_some(row - earlier)
+        };
+        let rests = self.rests.iter();
+        Self {
+            rows,
+            rests: rests.filter_map(|(s, e)| Some((place(*s)?, place(*e)?))).collect(),
+            growth_before: self.growth_before,
+        }
+    }
+}
+
 /// Whether another witness saw work going on after everybody had left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {
@@ -57,6 +74,7 @@ pub struct Zombie {
 
 /// Tests the likeliest way of leaving; `beside` are the factors found to leak otherwise.
 pub fn find(waiting: &Waiting, alpha: f64, beside: &[Factor], witness: Witness) -> Option<Zombie> {
+    let waiting = &waiting.without_gaps();
     if waiting.rests.len() < 2 {
         return None;
     }

@@ -5,11 +5,11 @@
 //! Kalman filter of the local-level model (Durbin, Koopman 2012, chapter 2), and its transpose is the same pass backwards.
 
 /// The grid of `q`, the variance of a step of the level over the variance of the white noise.
-pub const GRID: [f64; 7] = [0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 30.0];
+pub(super) const GRID: [f64; 7] = [0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 30.0];
 
 /// `V_q^(-1/2)` for a number of rows, as the gains of the filter.
 #[derive(Debug)]
-pub struct Whitener {
+pub(super) struct Whitener {
     /// How much of each surprise moves the level.
     gains: Vec<f64>,
     /// Standard deviation of each surprise.
@@ -18,7 +18,7 @@ pub struct Whitener {
 
 impl Whitener {
     /// The filter for this many rows.
-    pub fn new(q: f64, rows: usize) -> Self {
+    pub(super) fn new(q: f64, rows: usize) -> Self {
         let (mut gains, mut spreads) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut uncertain = 0.0; // the level is known at row 0: min(0, b) = 0
         for _ in 0..rows {
@@ -32,12 +32,12 @@ impl Whitener {
     }
 
     /// `log |V|`.
-    pub fn log_determinant(&self) -> f64 {
+    pub(super) fn log_determinant(&self) -> f64 {
         self.spreads.iter().map(|s| 2.0 * s.ln()).sum()
     }
 
     /// `L^-1 z`, where `V = L L'`: rows become independent, with variance 1.
-    pub fn whiten(&self, column: &[f64]) -> Vec<f64> {
+    pub(super) fn whiten(&self, column: &[f64]) -> Vec<f64> {
         let mut level = 0.0;
         let step = |((value, gain), spread): ((&f64, &f64), &f64)| {
             let surprise = value - level;
@@ -53,7 +53,7 @@ impl Whitener {
     }
 
     /// `(L^-1)' u`: what weight each row had, given weights on the whitened rows.
-    pub fn unwhiten_weights(&self, weights: &[f64]) -> Vec<f64> {
+    pub(super) fn unwhiten_weights(&self, weights: &[f64]) -> Vec<f64> {
         let mut out = vec![0.0; weights.len()];
         let mut later = 0.0;
         for t in (0..weights.len()).rev() {

@@ -6,7 +6,7 @@ use std::ops::{Index, IndexMut};
 
 /// A dense matrix, row after row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Matrix {
+pub(super) struct Matrix {
     rows: usize,
     columns: usize,
     cells: Vec<f64>,
@@ -14,7 +14,7 @@ pub struct Matrix {
 
 impl Matrix {
     /// All zero.
-    pub fn zeros(rows: usize, columns: usize) -> Self {
+    pub(super) fn zeros(rows: usize, columns: usize) -> Self {
         Self {
             rows,
             columns,
@@ -23,7 +23,7 @@ impl Matrix {
     }
 
     /// Fills a square matrix from its lower half: `cell(i, j)` is asked for `j <= i` only.
-    pub fn symmetric(size: usize, mut cell: impl FnMut(usize, usize) -> f64) -> Self {
+    pub(super) fn symmetric(size: usize, mut cell: impl FnMut(usize, usize) -> f64) -> Self {
         let mut matrix = Self::zeros(size, size);
         for i in 0..size {
             for j in 0..=i {
@@ -35,28 +35,23 @@ impl Matrix {
         matrix
     }
 
-    /// How many rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// One row.
-    pub fn row(&self, i: usize) -> &[f64] {
+    pub(super) fn row(&self, i: usize) -> &[f64] {
         &self.cells[i * self.columns..(i + 1) * self.columns]
     }
 
     /// The product with a vector.
-    pub fn times(&self, vector: &[f64]) -> Vec<f64> {
+    pub(super) fn times(&self, vector: &[f64]) -> Vec<f64> {
         (0..self.rows).map(|i| dot(self.row(i), vector)).collect()
     }
 
     /// `v' M v`.
-    pub fn quadratic(&self, vector: &[f64]) -> f64 {
+    pub(super) fn quadratic(&self, vector: &[f64]) -> f64 {
         dot(&self.times(vector), vector)
     }
 
     /// The sub-matrix of these rows and the same columns.
-    pub fn select(&self, indices: &[usize]) -> Self {
+    pub(super) fn select(&self, indices: &[usize]) -> Self {
         Self::symmetric(indices.len(), |i, j| self[(indices[i], indices[j])])
     }
 }
@@ -76,17 +71,17 @@ impl IndexMut<(usize, usize)> for Matrix {
 }
 
 /// The inner product.
-pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
 /// The lower triangle `L` of `A = L L'`.
 #[derive(Debug)]
-pub struct Cholesky(Matrix);
+pub(super) struct Cholesky(Matrix);
 
 impl Cholesky {
     /// `None` if the matrix is not positive definite (or holds a number that is none).
-    pub fn of(matrix: &Matrix) -> Option<Self> {
+    pub(super) fn of(matrix: &Matrix) -> Option<Self> {
         let mut lower = Matrix::zeros(matrix.rows, matrix.rows);
         for i in 0..matrix.rows {
             for j in 0..=i {
@@ -104,14 +99,14 @@ impl Cholesky {
     }
 
     /// `log |A|`.
-    pub fn log_determinant(&self) -> f64 {
+    pub(super) fn log_determinant(&self) -> f64 {
         (0..self.0.rows)
             .map(|i| 2.0 * self.0[(i, i)].ln())
             .sum::<f64>()
     }
 
     /// `A^-1`, column by column: forward with `L`, backward with `L'`.
-    pub fn inverse(&self) -> Matrix {
+    pub(super) fn inverse(&self) -> Matrix {
         let size = self.0.rows;
         let mut inverse = Matrix::zeros(size, size);
         for column in 0..size {
@@ -125,7 +120,7 @@ impl Cholesky {
     }
 
     /// The `x` of `A x = b`.
-    pub fn solve(&self, mut b: Vec<f64>) -> Vec<f64> {
+    pub(super) fn solve(&self, mut b: Vec<f64>) -> Vec<f64> {
         let lower = &self.0;
         for i in 0..b.len() {
             b[i] = (b[i] - dot(&lower.row(i)[..i], &b[..i])) / lower[(i, i)];

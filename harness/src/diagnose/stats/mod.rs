@@ -16,4 +16,4 @@ pub mod student;
 
 pub use engine::{Engine, Levels};
 pub use fit::{Estimate, Fit};
-pub use matrix::Matrix;
+

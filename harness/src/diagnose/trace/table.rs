@@ -1,8 +1,8 @@
 //! The file as columns, with every complaint at its line.
 
-use std::{fmt, io};
+use std::fmt;
 
-use crate::plan::{Factor, Leave};
+use crate::units::{Factor, Leave};
 
 /// What the target did in a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +77,15 @@ impl fmt::Display for Problem {
 /// Why a file is no trace.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
+    /// The header line itself is broken.
     #[error("no header line")]
     NoHeader(#[source] csv::Error),
+    /// Without it nothing can be judged.
     #[error("column `{0}` is missing")]
     MissingColumn(&'static str),
-    #[error("not one usable cycle")]
+    /// No cycle ended with a reading.
+    #[error("not one cycle with a reading")]
     NoCycles,
-    #[error("cannot read the trace")]
-    Unreadable(#[from] io::Error),
 }
 
 /// The usable rows, column by column, in order of time.
