@@ -1,1 +1,203 @@
-//! drive.
+//! Drive: the load. One thread, one poll, raw sockets; thousands of clients that weigh nothing.
+//!
+//! In: [`Batch`]es of a plan, paced against the run's [`Clock`]. Out: counts in the [`Tally`], leave modes in the
+//! [`PortBook`], and on request [`Latency`] and [`Problem`]s. Start at [`Driver`]; then `engine` (the loop), `client` (a socket
+//! and how it leaves), `connection` (what is said, pure), `pacer` (who is due, pure), [`http`] and [`sse`] (decoders, pure).
+//! Cost: about 200 B a held stream, one read a delivery, no allocation an event. Open loop: what opens when never depends on
+//! how the target does. Never decides what a number means, and knows neither the run directory nor what is observed.
+
+mod capture;
+mod client;
+mod connection;
+mod engine;
+pub mod http;
+mod latency;
+mod leave;
+mod pacer;
+mod request;
+pub mod sse;
+mod timers;
+mod trouble;
+mod world;
+
+use std::{
+    any::Any,
+    io,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self, SyncSender},
+    },
+    thread::{Builder, JoinHandle},
+};
+
+use mio::Waker;
+
+use crate::{
+    plan::{Batch, Script},
+    timeline::{Clock, Elapsed, PortBook, Tally},
+};
+
+use engine::{Command, Engine};
+use world::World;
+
+pub use latency::Latency;
+pub use trouble::Problem;
+pub use world::Limits;
+
+/// Commands that may wait for the loop.
+const COMMANDS: usize = 64;
+
+/// What a driver needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct DriveConfig {
+    /// Where to connect to.
+    pub addr: SocketAddr,
+    /// The `Host` header.
+    pub host: String,
+    /// What clients say; a [`Batch`] names one by its index.
+    pub scripts: Vec<Script>,
+    /// How many pools of session ids there are.
+    pub pools: usize,
+    /// Fixes every random choice.
+    pub seed: u64,
+    /// What no connection may exceed.
+    pub limits: Limits,
+    /// `SO_RCVBUF` of clients that stall or read slowly, set before they connect.
+    pub stall_receive_buffer: Option<u32>,
+    /// How fast slow clients read.
+    pub slow_bytes_per_second: u32,
+}
+
+/// The load's thread, from outside. Dropping it drops every connection.
+#[derive(Debug)]
+pub struct Driver {
+    commands: SyncSender<Command>,
+    waker: Waker,
+    tally: Arc<Tally>,
+    standing: Arc<AtomicU64>,
+    /// Why the thread ended, if it was not told to.
+    died: Arc<Mutex<Option<String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Driver {
+    /// Starts the thread. It opens nothing before [`Driver::play`].
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for a script that cannot be sent; anything else if the thread or its poll cannot be made.
+    pub fn start(
+        config: DriveConfig,
+        clock: Clock,
+        tally: Arc<Tally>,
+        ports: Arc<PortBook>,
+    ) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::sync_channel(COMMANDS);
+        let world = World::new(&config, Arc::clone(&tally))?;
+        let standing = Arc::clone(&world.standing);
+        let (mut engine, waker) = Engine::new(&config, clock, world, ports, inbox)?;
+        let died = Arc::new(Mutex::new(None));
+        let obituary = Arc::clone(&died);
+        let thread = Builder::new().name("drive".into()).spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| engine.run()));
+            let why = match outcome {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("its poll failed: {error}")),
+                Err(panic) => Some(format!("it panicked: {}", panic_text(&*panic))),
+            };
+            *obituary.lock().unwrap_or_else(PoisonError::into_inner) = why;
+            // Whatever the reason: nobody may look as if still connected.
+            engine.stop();
+        })?;
+        Ok(Self {
+            commands,
+            waker,
+            tally,
+            standing,
+            died,
+            thread: Some(thread),
+        })
+    }
+
+    /// Begins a step: its batches are paced against `began`. [`Tally::pending`] counts them from this call on.
+    pub fn play(&self, began: Elapsed, batches: Vec<Batch>) {
+        let count = batches.iter().map(|batch| u64::from(batch.count)).sum();
+        Tally::add(&self.tally.pending, count);
+        if !self.tell(Command::Play(began, batches)) {
+            self.tally.pending.fetch_sub(count, Relaxed);
+        }
+    }
+
+    /// The standing population leaves, in its planned way.
+    pub fn release_standing(&self) {
+        self.tell(Command::ReleaseStanding);
+    }
+
+    /// Everyone but the standing population leaves now: the end of a dose. Who is far enough leaves in its planned way and
+    /// counts as such; who is not (still connecting, no event yet, `complete` in mid-answer) closes and counts as stopped.
+    /// Openings that were still to come are off the plan.
+    pub fn recall(&self) {
+        self.tell(Command::Recall);
+    }
+
+    /// Every connection is dropped at once, nothing more is opened. For good.
+    pub fn stop(&self) {
+        self.tell(Command::Stop);
+    }
+
+    /// The latencies since the last call; empty once the thread has died.
+    pub fn take_latency(&self) -> Latency {
+        self.ask(Command::Latency).unwrap_or_default()
+    }
+
+    /// The first few distinct things that went wrong, and how often each did.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.ask(Command::Problems).unwrap_or_default();
+        problems.extend(self.died().map(|what| Problem {
+            what,
+            count: 1,
+            quote: None,
+        }));
+        problems
+    }
+
+    /// Standing streams up now: connected, and answered as expected (stalled ones: asked).
+    pub fn standing(&self) -> u64 {
+        self.standing.load(Relaxed)
+    }
+
+    /// Why the load's thread is gone although nobody told it to; `None` while all is well.
+    pub fn died(&self) -> Option<String> {
+        let why = self.died.lock().unwrap_or_else(PoisonError::into_inner);
+        why.as_ref()
+            .map(|why| format!("the load's thread is gone: {why}"))
+    }
+
+    /// Waits while the channel is full; the loop empties it every turn. False once the thread is gone.
+    fn tell(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok() && self.waker.wake().is_ok()
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(SyncSender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        // If the thread dies meanwhile, the reply's sender dies with it.
+        self.tell(question(reply)).then(|| answer.recv().ok())?
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.tell(Command::Quit);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok(); // it catches its own panics
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without words")
+}

@@ -1,0 +1,435 @@
+//! One client: a socket, its conversation, and how it leaves.
+
+use std::{
+    io::{self, Read, Write},
+    net::Shutdown,
+    time::Duration,
+};
+
+use mio::{Interest, net::TcpStream};
+
+use crate::{
+    plan::{Expect, Leave},
+    timeline::{Elapsed, Tally},
+};
+
+use super::{
+    connection::{Connection, Patience},
+    leave::{self, Reading},
+    pacer::{Opening, Stays},
+    trouble::{Trouble, Where},
+    world::World,
+};
+
+/// Reads in a row before others get their turn.
+const MOST_READS: usize = 16;
+/// A slow reader looks so often, unless it reads less than a byte in that time.
+const SLOW_TICK: Duration = Duration::from_millis(250);
+
+/// A client that is connecting or connected.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) socket: TcpStream,
+    pub(super) connection: Connection,
+    pub(super) leave: Leave,
+    pub(super) stays: Stays,
+    /// What is set for it in the timers.
+    pub(super) armed: Option<Elapsed>,
+    pub(super) watched: Watch,
+    /// From when its stay counts.
+    stay_from: Option<Elapsed>,
+    half_closed: bool,
+    /// Counted as a standing stream.
+    stands: bool,
+}
+
+/// What the poll watches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    Nothing,
+    Reads,
+    Both,
+    /// Only that the connection breaks: a client that does not read must not be woken by what it will not read.
+    Breaks,
+}
+
+impl Watch {
+    /// What is asked of the poll; `None`: nothing to change.
+    pub(super) fn change_to(self, wanted: Self) -> Option<Interest> {
+        match (self, wanted) {
+            // Being told of room to write costs nothing once nothing is written.
+            (Self::Both, Self::Reads) | (_, Self::Nothing) => None,
+            _ if self == wanted => None,
+            (_, Self::Reads) => Some(Interest::READABLE),
+            (_, Self::Both) => Some(Interest::READABLE | Interest::WRITABLE),
+            // The poll always tells of breaks, but cannot be asked for nothing else.
+            (_, Self::Breaks) => Some(Interest::WRITABLE),
+        }
+    }
+}
+
+/// Whether a socket was read to its end for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drained {
+    Yes,
+    /// There is more, but others wait.
+    No,
+}
+
+impl Client {
+    pub(super) fn new(socket: TcpStream, connection: Connection, opening: &Opening) -> Self {
+        Self {
+            socket,
+            connection,
+            leave: opening.leave,
+            stays: opening.stays,
+            armed: None,
+            watched: Watch::Nothing,
+            stay_from: None,
+            half_closed: false,
+            stands: false,
+        }
+    }
+
+    /// Looks whether the connect is done, and goes on if it is.
+    pub(super) fn finish_connect(
+        &mut self,
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        let addr = world.addr;
+        let failed = |source| Trouble::Connect { addr, source };
+        if let Some(source) = self.socket.take_error().map_err(failed)? {
+            return Err(failed(source));
+        }
+        match self.socket.peer_addr() {
+            Ok(_) => self.connected(now, world),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The connection stands: sends the first request.
+    pub(super) fn connected(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        self.connection.connected(now, world);
+        if matches!(self.leave, Leave::Early | Leave::Stall) {
+            self.stay_from = Some(now);
+        }
+        self.ask(now, world)
+    }
+
+    fn ask(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        self.connection.ask(now, world)?;
+        let request = std::mem::take(&mut world.request);
+        let sent = self.send(&request, now, world);
+        world.request = request;
+        sent
+    }
+
+    /// Goes on sending a request that the socket did not take at once.
+    pub(super) fn send_rest(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        let rest = self.connection.take_unsent();
+        self.send(&rest, now, world)
+    }
+
+    fn send(&mut self, mut request: &[u8], now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        while !request.is_empty() {
+            match self.socket.write(request) {
+                Ok(length) => request = &request[length..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.connection.keep_unsent(request);
+                    return Ok(());
+                }
+                Err(error) => return Err(Trouble::of_socket(error)),
+            }
+        }
+        self.connection.sent(now);
+        self.note_standing(world);
+        Ok(())
+    }
+
+    /// Reads what is there, as far as this client reads at all. `closed`: the server has closed its side.
+    pub(super) fn read(
+        &mut self,
+        closed: bool,
+        buffer: &mut [u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<Drained, Trouble> {
+        for _ in 0..MOST_READS {
+            let length = match self.reading(world) {
+                Reading::AsItComes => buffer.len(),
+                Reading::Paced | Reading::Never => return Ok(Drained::Yes),
+            };
+            match self.read_once(length, buffer, now, world)? {
+                // Less than asked for: the socket is empty, and the poll tells when that changes.
+                Some(got) if got < length && !closed => return Ok(Drained::Yes),
+                Some(_) => {}
+                None => return Ok(Drained::Yes),
+            }
+        }
+        Ok(Drained::No)
+    }
+
+    /// One read, if this is a slow reader: it reads by the clock.
+    pub(super) fn read_if_slow(
+        &mut self,
+        buffer: &mut [u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        let (length, every) = slow_step(world.slow_bytes_per_second);
+        let is_due = self.connection.heard() + every <= now;
+        if self.reading(world) == Reading::Paced && is_due {
+            self.connection.listen(now);
+            self.read_once(length.min(buffer.len()), buffer, now, world)?;
+        }
+        Ok(())
+    }
+
+    /// For a client that does not read: whether the server broke the connection.
+    pub(super) fn check_broken(&self, broken: bool) -> Result<(), Trouble> {
+        if !broken {
+            return Ok(());
+        }
+        match self.socket.take_error() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(Trouble::of_socket(error)),
+        }
+    }
+
+    /// One read; `None` when there is nothing more for now.
+    fn read_once(
+        &mut self,
+        length: usize,
+        buffer: &mut [u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<Option<usize>, Trouble> {
+        match self.socket.read(&mut buffer[..length]) {
+            Ok(0) => self.end_of_input(world).map(|()| None),
+            Ok(got) => {
+                Tally::add(&world.tally.bytes, got as u64);
+                self.connection.receive(&buffer[..got], now, world)?;
+                self.progress(now, world)?;
+                Ok(Some(got))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(Trouble::of_socket(error)),
+        }
+    }
+
+    fn end_of_input(&mut self, world: &mut World) -> Result<(), Trouble> {
+        let ended = self.connection.end_of_input(world);
+        if self.half_closed {
+            // A server that takes our half close for a goodbye answers it with its own.
+            self.connection.give_up();
+            return Ok(());
+        }
+        ended?;
+        if self.connection.is_in_last(world) {
+            Ok(())
+        } else {
+            Err(Trouble::Closed(Where::BetweenExchanges))
+        }
+    }
+
+    /// What follows from what was read.
+    fn progress(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        if self.connection.is_over() && !self.connection.is_in_last(world) {
+            self.connection.go_on()?;
+            return self.ask(now, world);
+        }
+        self.note_standing(world);
+        let is_far = self.connection.has_event() && self.connection.is_in_last(world);
+        if is_far && self.stay_from.is_none() {
+            self.stay_from = Some(now);
+            if self.leave == Leave::HalfClose && !self.connection.is_over() {
+                self.half_closed = true;
+                // Fails only when the peer is gone: the next read tells.
+                self.socket.shutdown(Shutdown::Write).ok();
+            }
+        }
+        Ok(())
+    }
+
+    fn note_standing(&mut self, world: &World) {
+        let is_up = self.connection.is_in_last(world)
+            && match self.leave {
+                Leave::Stall => self.connection.has_asked(),
+                _ => self.connection.has_answer(),
+            };
+        if is_up && !self.stands && self.stays == Stays::Standing {
+            self.stands = true;
+            Tally::add(&world.standing, 1);
+        }
+    }
+
+    /// It goes: the standing population is one less.
+    pub(super) fn gone(&self, world: &World) {
+        if self.stands {
+            world
+                .standing
+                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn reading(&self, world: &World) -> Reading {
+        leave::reading(self.leave, &self.connection, world)
+    }
+
+    pub(super) fn is_ripe(&self, world: &World) -> bool {
+        leave::is_ripe(self.leave, &self.connection, world)
+    }
+
+    pub(super) fn wants_watch(&self, world: &World) -> Watch {
+        if !self.connection.has_asked() {
+            return Watch::Both;
+        }
+        match self.reading(world) {
+            Reading::AsItComes => Watch::Reads,
+            Reading::Paced | Reading::Never => Watch::Breaks,
+        }
+    }
+
+    /// Whether its way ends now: `Ok(true)` as planned, `Err` because the server ended it first.
+    pub(super) fn is_at_its_end(&self, now: Elapsed, world: &World) -> Result<bool, Trouble> {
+        if self.connection.is_over() && self.connection.is_in_last(world) {
+            let was_planned = self.must_be_ended_by_server(world)
+                || self.half_closed
+                || self.leave == Leave::Early;
+            return if was_planned {
+                Ok(true)
+            } else {
+                Err(Trouble::Closed(Where::BeforeThePlan))
+            };
+        }
+        Ok(self.goes_at(world).is_some_and(|at| at <= now))
+    }
+
+    fn must_be_ended_by_server(&self, world: &World) -> bool {
+        self.leave == Leave::Complete
+            || self.stays == Stays::ToTheEnd
+            || !self.connection.is_in_last(world)
+            || self.connection.plan(world).expect == Expect::Success
+    }
+
+    /// When it leaves; `None` while that is not known, or up to others.
+    fn goes_at(&self, world: &World) -> Option<Elapsed> {
+        if !self.is_ripe(world) {
+            return None;
+        }
+        match self.stays {
+            Stays::For(length) => self.stay_from.map(|from| from + length),
+            Stays::Until(at) => Some(at),
+            Stays::ToTheEnd | Stays::Standing => {
+                (self.leave == Leave::Early).then(Elapsed::default)
+            }
+        }
+    }
+
+    /// When it must be looked at next, whatever happens on the wire.
+    pub(super) fn deadline(&self, world: &World) -> Option<Elapsed> {
+        let reading = self.reading(world);
+        let next_read = match reading {
+            Reading::Paced => {
+                Some(self.connection.heard() + slow_step(world.slow_bytes_per_second).1)
+            }
+            Reading::AsItComes | Reading::Never => None,
+        };
+        let patience = self.patience(reading, world);
+        let patience = patience.map(|patience| patience.until);
+        [self.goes_at(world), next_read, patience]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// How long the server may take for what it owes us now; nobody waits for what he will not read.
+    fn patience(&self, reading: Reading, world: &World) -> Option<Patience> {
+        let must_end = self.must_be_ended_by_server(world);
+        let mut patience = self.connection.patience(&world.limits, must_end)?;
+        match reading {
+            Reading::AsItComes => Some(patience),
+            Reading::Paced => {
+                // Whoever reads slowly gets the head late.
+                let seconds =
+                    world.limits.head_bytes as u64 / u64::from(world.slow_bytes_per_second);
+                patience.until = patience.until + Duration::from_secs(seconds);
+                Some(patience)
+            }
+            Reading::Never => None,
+        }
+    }
+
+    /// What it means if patience has run out by now.
+    pub(super) fn check_patience(&self, now: Elapsed, world: &World) -> Result<(), Trouble> {
+        match self.patience(self.reading(world), world) {
+            Some(patience) if patience.until <= now => {
+                Err(self.connection.lost_patience(&patience, world))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves in its planned way. The socket closes when `self` is dropped.
+    pub(super) fn say_goodbye(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) {
+        match self.leave {
+            Leave::Rst => {
+                // Fails only on a socket that is already broken.
+                leave::abort_on_close(&self.socket).ok();
+            }
+            Leave::Stall => {}
+            Leave::Early => leave::drain(&mut self.socket, buffer, |bytes| {
+                Tally::add(&world.tally.bytes, bytes.len() as u64);
+            }),
+            Leave::Complete
+            | Leave::Fin
+            | Leave::Slow
+            | Leave::HalfClose
+            | Leave::Vanish
+            | Leave::Orphan => self.hear_out(buffer, now, world),
+        }
+    }
+
+    /// Reads what is there; events in it count, errors do not matter any more.
+    pub(super) fn hear_out(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) {
+        let connection = &mut self.connection;
+        leave::drain(&mut self.socket, buffer, |bytes| {
+            Tally::add(&world.tally.bytes, bytes.len() as u64);
+            if connection.receive(bytes, now, world).is_err() {
+                connection.give_up();
+            }
+        });
+    }
+}
+
+/// How many bytes a slow reader reads at a time, and how often.
+fn slow_step(bytes_per_second: u32) -> (usize, Duration) {
+    let ticks_per_second = 4;
+    if bytes_per_second < ticks_per_second {
+        return (1, Duration::from_secs(1) / bytes_per_second.max(1));
+    }
+    let length = bytes_per_second / ticks_per_second;
+    (usize::try_from(length).unwrap_or(usize::MAX), SLOW_TICK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_reads_at_its_rate() {
+        for (rate, length, every) in [(1, 1, 1000), (3, 1, 333), (4, 1, 250), (1000, 250, 250)] {
+            let (bytes, tick) = slow_step(rate);
+            assert_eq!((bytes, tick.as_millis()), (length, every), "{rate} B/s");
+        }
+    }
+
+    #[test]
+    fn an_idle_client_is_small() {
+        assert!(size_of::<Client>() <= 256, "{}", size_of::<Client>());
+    }
+}

@@ -1,0 +1,544 @@
+//! One client's conversation: requests out, answers in. A state machine without sockets and without a clock.
+//!
+//! In: bytes as they come, cut anywhere, and the time. Out: counts, latencies, captured sessions, or a [`Trouble`].
+//! Holds bytes only while it must: a head that is cut, an event that is searched for a session, a request not yet sent.
+
+use std::time::Duration;
+
+use crate::{
+    plan::{CaptureFrom, Expect, Unit},
+    timeline::{Elapsed, Tally},
+};
+
+use super::{
+    capture::{Gathering, MOST_KEPT, PreparedCapture},
+    http::{Framing, Head, HeadError, Media, Parsed},
+    latency::record,
+    pacer::Opening,
+    request::{PreparedExchange, PreparedUse},
+    sse::{Decoder, Piece},
+    trouble::{LONGEST_QUOTE, Trouble, Where},
+    world::{Limits, World},
+};
+
+/// So long we wait for the words of an error.
+const QUOTE_WAIT: Duration = Duration::from_secs(1);
+
+/// The state of one conversation.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) number: u64,
+    script: u16,
+    exchange: u16,
+    phase: Phase,
+    /// The answer's connection can take another request.
+    keeps_alive: bool,
+    /// A session's id is still looked for in this answer.
+    searching: bool,
+    session: Option<Box<str>>,
+    /// From when the latency of the first event counts.
+    asked: Elapsed,
+    /// When the present phase began.
+    since: Elapsed,
+    /// When the last bytes came.
+    heard: Elapsed,
+    last_event: Option<Elapsed>,
+    held: Option<Box<Held>>,
+}
+
+/// Where a conversation stands.
+#[derive(Debug)]
+enum Phase {
+    Connecting,
+    Sending,
+    Head,
+    Stream(Framing, Decoder),
+    Plain(Framing),
+    /// An answer of this status that was not expected: its first words are read, to be quoted.
+    Refused(Framing, u16),
+    /// The whole answer is read.
+    Over,
+}
+
+/// What is held while it is partial.
+#[derive(Debug, Default)]
+struct Held {
+    /// The head so far, the body that is searched, the error that is quoted, or what is left of the request.
+    bytes: Vec<u8>,
+    gathering: Gathering,
+}
+
+/// Until when something must have happened.
+pub(super) struct Patience {
+    pub(super) until: Elapsed,
+    what: &'static str,
+    within: Duration,
+}
+
+impl Connection {
+    pub(super) fn new(opening: &Opening, script: u16, now: Elapsed) -> Self {
+        Self {
+            number: opening.number,
+            script,
+            exchange: 0,
+            phase: Phase::Connecting,
+            keeps_alive: true,
+            searching: false,
+            session: None,
+            asked: opening.due,
+            since: now,
+            heard: now,
+            last_event: None,
+            held: None,
+        }
+    }
+
+    pub(super) fn plan<'a>(&self, world: &'a World) -> &'a PreparedExchange {
+        world.exchange(self.script, self.exchange)
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        !matches!(self.phase, Phase::Connecting)
+    }
+
+    /// Whether the last exchange is under way.
+    pub(super) fn is_in_last(&self, world: &World) -> bool {
+        world.is_last(self.script, self.exchange)
+    }
+
+    /// Whether the request under way has been sent.
+    pub(super) fn has_asked(&self) -> bool {
+        !matches!(self.phase, Phase::Connecting | Phase::Sending)
+    }
+
+    /// Whether the answer under way has begun as expected.
+    pub(super) fn has_answer(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Stream(..) | Phase::Plain(_) | Phase::Over
+        )
+    }
+
+    pub(super) fn has_event(&self) -> bool {
+        self.last_event.is_some()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// When the last bytes came, or were last looked for.
+    pub(super) fn heard(&self) -> Elapsed {
+        self.heard
+    }
+
+    /// Somebody looks for bytes now.
+    pub(super) fn listen(&mut self, now: Elapsed) {
+        self.heard = now;
+    }
+
+    /// How long it took to connect, from when the plan opened it.
+    pub(super) fn connected(&self, now: Elapsed, world: &mut World) {
+        Tally::add(&world.tally.connected, 1);
+        record(&mut world.latency.connect, now.since(self.asked));
+    }
+
+    /// Renders the request of this exchange into the world's buffer.
+    pub(super) fn ask(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        if let (None, PreparedUse::Uses { pool: Some(pool) }) =
+            (&self.session, &self.plan(world).session)
+        {
+            let pool = *pool;
+            self.session = world.pools[pool].borrow();
+        }
+        let plan = self.plan(world);
+        if self.session.is_none() && plan.needs_session() {
+            Tally::add(&world.tally.captures_failed, 1);
+            return Err(Trouble::NoSession);
+        }
+        self.enter(Phase::Sending, now);
+        self.last_event = None;
+        if self.exchange > 0 {
+            self.asked = now;
+        }
+        world.render(
+            self.script,
+            self.exchange,
+            self.number,
+            self.session.as_deref(),
+        );
+        Ok(())
+    }
+
+    /// Keeps what is left of the request until the socket takes more.
+    pub(super) fn keep_unsent(&mut self, rest: &[u8]) {
+        self.held().bytes = rest.to_vec();
+    }
+
+    pub(super) fn take_unsent(&mut self) -> Vec<u8> {
+        self.held.take().map(|held| held.bytes).unwrap_or_default()
+    }
+
+    /// The request is on its way.
+    pub(super) fn sent(&mut self, now: Elapsed) {
+        self.enter(Phase::Head, now);
+    }
+
+    /// Goes on to the next exchange, after an answer that is over.
+    pub(super) fn go_on(&mut self) -> Result<(), Trouble> {
+        if !self.keeps_alive {
+            return Err(Trouble::Closed(Where::BetweenExchanges));
+        }
+        self.exchange += 1;
+        Ok(())
+    }
+
+    /// Nothing more is expected of this answer.
+    pub(super) fn give_up(&mut self) {
+        self.phase = Phase::Over;
+        self.held = None;
+    }
+
+    /// Takes in bytes of an answer.
+    pub(super) fn receive(
+        &mut self,
+        mut input: &[u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        self.heard = now;
+        while !input.is_empty() {
+            match self.phase {
+                Phase::Connecting | Phase::Sending | Phase::Over => return Err(Trouble::Surplus),
+                Phase::Head => self.head(&mut input, now, world)?,
+                Phase::Stream(..) => self.stream(&mut input, now, world)?,
+                Phase::Plain(_) => self.plain(&mut input, world)?,
+                Phase::Refused(..) => self.refused(&mut input, world)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The server has closed its side.
+    pub(super) fn end_of_input(&mut self, world: &mut World) -> Result<(), Trouble> {
+        self.keeps_alive = false;
+        match &self.phase {
+            Phase::Stream(Framing::UntilClose, _) | Phase::Plain(Framing::UntilClose) => {
+                self.finish(world);
+                Ok(())
+            }
+            Phase::Over => Ok(()),
+            Phase::Refused(_, status) => Err(self.status_trouble(*status, world)),
+            Phase::Connecting | Phase::Sending | Phase::Head => {
+                Err(Trouble::Closed(Where::BeforeTheHead))
+            }
+            Phase::Stream(..) | Phase::Plain(_) => Err(Trouble::Closed(Where::MidAnswer)),
+        }
+    }
+
+    /// Until when the present phase must have come to its end; `None` when it may last.
+    pub(super) fn patience(&self, limits: &Limits, must_end: bool) -> Option<Patience> {
+        let (from, what, within) = match &self.phase {
+            Phase::Connecting => (self.since, "connection", limits.connect),
+            Phase::Sending => (self.since, "chance to send its request", limits.head),
+            Phase::Head => (self.since, "answer", limits.head),
+            Phase::Stream(..) if self.last_event.is_none() => {
+                (self.since, "first event", limits.first_event)
+            }
+            Phase::Stream(..) | Phase::Plain(_) if must_end => {
+                (self.heard, "byte of an unfinished answer", limits.silence)
+            }
+            Phase::Refused(..) => (self.since, "explanation", QUOTE_WAIT),
+            Phase::Stream(..) | Phase::Plain(_) | Phase::Over => return None,
+        };
+        Some(Patience {
+            until: from + within,
+            what,
+            within,
+        })
+    }
+
+    /// What it means that patience ran out.
+    pub(super) fn lost_patience(&self, patience: &Patience, world: &World) -> Trouble {
+        match self.phase {
+            Phase::Refused(_, status) => self.status_trouble(status, world),
+            _ => Trouble::TimedOut {
+                what: patience.what,
+                within: patience.within,
+            },
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Elapsed) {
+        self.phase = phase;
+        self.since = now;
+        self.heard = now;
+    }
+
+    fn held(&mut self) -> &mut Held {
+        self.held.get_or_insert_default()
+    }
+
+    fn head(&mut self, input: &mut &[u8], now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        let mut held = self.held.take().map(|held| held.bytes).unwrap_or_default();
+        let before = held.len();
+        let limit = world.limits.head_bytes;
+        let bytes = if held.is_empty() {
+            *input
+        } else {
+            let room = limit.saturating_sub(before).saturating_add(1);
+            held.extend_from_slice(&input[..input.len().min(room)]);
+            &held
+        };
+        let plan = self.plan(world);
+        let look_for = match &plan.session {
+            PreparedUse::Creates { capture, .. } => match &capture.from {
+                CaptureFrom::Header(name) => Some(&**name),
+                CaptureFrom::Event(_) | CaptureFrom::Body => None,
+            },
+            _ => None,
+        };
+        let (used, head) = match Head::parse(bytes, &plan.method, look_for)? {
+            Parsed::Partial if bytes.len() > limit => Err(HeadError::TooLong { limit })?,
+            Parsed::Partial => {
+                let bytes = bytes.to_vec();
+                *input = &[];
+                self.held().bytes = bytes;
+                return Ok(());
+            }
+            Parsed::Interim(used) => (used, None),
+            Parsed::Final(used, head) => (used, Some(head)),
+        };
+        // What was held before held no whole head, so at least one byte of it came with `input`.
+        *input = &input[used.saturating_sub(before)..];
+        match head {
+            Some(head) => self.answer(head, now, world),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges the head of an answer.
+    fn answer(&mut self, head: Head, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        let plan = self.plan(world);
+        let as_expected = match plan.expect {
+            Expect::Stream => head.status == 200,
+            Expect::Success => (200..300).contains(&head.status),
+        };
+        self.keeps_alive = head.keeps_alive;
+        if !as_expected {
+            self.enter(Phase::Refused(head.framing, head.status), now);
+            return self.quote(&[], world);
+        }
+        if plan.expect == Expect::Stream && head.media != Media::EventStream {
+            return Err(Trouble::NotAStream(head.media));
+        }
+        match plan.counts {
+            Unit::Nothing => {}
+            Unit::Session => Tally::add(&world.tally.sessions_created, 1),
+            Unit::Turn => Tally::add(&world.tally.turns, 1),
+        }
+        self.searching = matches!(plan.session, PreparedUse::Creates { .. });
+        if let PreparedUse::Creates { capture, pool } = &plan.session
+            && matches!(capture.from, CaptureFrom::Header(_))
+        {
+            let (found, pool) = (head.found.and_then(|value| capture.find(&value)), *pool);
+            self.captured(found, pool, world);
+        }
+        let is_done = head.framing.is_done();
+        let phase = if head.media == Media::EventStream {
+            Phase::Stream(head.framing, Decoder::new(world.limits.line_bytes))
+        } else {
+            Phase::Plain(head.framing)
+        };
+        self.enter(phase, now);
+        if is_done {
+            self.finish(world);
+        }
+        Ok(())
+    }
+
+    fn stream(
+        &mut self,
+        input: &mut &[u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        let mut search = self
+            .searching
+            .then(|| Search::new(self.held.take(), self.plan(world)));
+        let Phase::Stream(framing, decoder) = &mut self.phase else {
+            return Ok(());
+        };
+        let mut events = 0;
+        while let Some(mut data) = framing.next(input)? {
+            while let Some(piece) = decoder.next(&mut data)? {
+                events += u32::from(piece == Piece::Event);
+                if let Some(search) = &mut search {
+                    search.add(piece);
+                }
+            }
+        }
+        let is_done = framing.is_done();
+        let searched = search.map(Search::outcome);
+        self.note_events(events, now, world);
+        match searched {
+            None => {}
+            Some(Ok((found, pool))) => self.captured(found, pool, world),
+            Some(Err(held)) => self.held = Some(held),
+        }
+        if is_done {
+            self.finish(world);
+        }
+        Ok(())
+    }
+
+    fn note_events(&mut self, events: u32, now: Elapsed, world: &mut World) {
+        if events == 0 {
+            return;
+        }
+        Tally::add(&world.tally.events, u64::from(events));
+        match self.last_event.replace(now) {
+            Some(last) => record(&mut world.latency.gap, now.since(last)),
+            None => record(&mut world.latency.first_event, now.since(self.asked)),
+        }
+        world.latency.gap.saturating_record_n(0, events - 1);
+    }
+
+    fn plain(&mut self, input: &mut &[u8], world: &mut World) -> Result<(), Trouble> {
+        let searching = self.searching;
+        let mut held = self.held.take();
+        let Phase::Plain(framing) = &mut self.phase else {
+            return Ok(());
+        };
+        while let Some(data) = framing.next(input)? {
+            if searching {
+                let kept = &mut held.get_or_insert_default().bytes;
+                let room = MOST_KEPT - kept.len();
+                kept.extend_from_slice(&data[..data.len().min(room)]);
+            }
+        }
+        self.held = held;
+        if framing.is_done() {
+            self.finish(world);
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, input: &mut &[u8], world: &World) -> Result<(), Trouble> {
+        let Phase::Refused(framing, _) = &mut self.phase else {
+            return Ok(());
+        };
+        let data = framing.next(input)?.unwrap_or_default();
+        self.quote(data, world)
+    }
+
+    /// Adds to the words of an error, until they are all there.
+    fn quote(&mut self, data: &[u8], world: &World) -> Result<(), Trouble> {
+        let kept = &mut self.held().bytes;
+        let room = LONGEST_QUOTE - kept.len();
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+        let is_full = kept.len() == LONGEST_QUOTE;
+        match &self.phase {
+            Phase::Refused(framing, status) if is_full || framing.is_done() => {
+                Err(self.status_trouble(*status, world))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn status_trouble(&self, status: u16, world: &World) -> Trouble {
+        Trouble::Status {
+            status,
+            expected: match self.plan(world).expect {
+                Expect::Stream => "200",
+                Expect::Success => "2xx",
+            },
+            quote: self
+                .held
+                .as_ref()
+                .map(|held| held.bytes.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The whole answer is read.
+    fn finish(&mut self, world: &mut World) {
+        let held = self.held.take();
+        self.phase = Phase::Over;
+        match &self.plan(world).session {
+            PreparedUse::Creates { capture, pool } if self.searching => {
+                let pool = *pool;
+                let body = held.map(|held| held.bytes).unwrap_or_default();
+                let found = match capture.from {
+                    CaptureFrom::Body => capture.find(&body),
+                    CaptureFrom::Event(_) | CaptureFrom::Header(_) => None,
+                };
+                self.captured(found, pool, world);
+            }
+            PreparedUse::Deletes => {
+                Tally::add(&world.tally.sessions_deleted, 1);
+                if let Some(id) = self.session.take() {
+                    world.pools.iter_mut().for_each(|pool| pool.forget(&id));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The search for a session is over.
+    fn captured(&mut self, found: Option<Box<str>>, pool: Option<usize>, world: &mut World) {
+        self.searching = false;
+        match found {
+            Some(id) => {
+                if let Some(pool) = pool {
+                    world.pools[pool].put(id.clone());
+                }
+                self.session = Some(id);
+            }
+            None => Tally::add(&world.tally.captures_failed, 1),
+        }
+    }
+}
+
+/// Looking for a session in the events of one read.
+struct Search<'a> {
+    held: Box<Held>,
+    wanted: Option<(&'a PreparedCapture, &'a str)>,
+    pool: Option<usize>,
+    /// What the first event of the name gave.
+    found: Option<Option<Box<str>>>,
+}
+
+impl<'a> Search<'a> {
+    fn new(held: Option<Box<Held>>, plan: &'a PreparedExchange) -> Self {
+        let (wanted, pool) = match &plan.session {
+            PreparedUse::Creates { capture, pool } => match &capture.from {
+                CaptureFrom::Event(name) => (Some((capture, &**name)), *pool),
+                CaptureFrom::Header(_) | CaptureFrom::Body => (None, *pool),
+            },
+            _ => (None, None),
+        };
+        Self {
+            held: held.unwrap_or_default(),
+            wanted,
+            pool,
+            found: None,
+        }
+    }
+
+    fn add(&mut self, piece: Piece<'_>) {
+        if let (Some((capture, name)), None) = (self.wanted, &self.found)
+            && let Some(data) = self.held.gathering.add(piece, name)
+        {
+            self.found = Some(capture.find(&data));
+        }
+    }
+
+    /// What was found and where it goes, or what must be held to search on.
+    fn outcome(self) -> Result<(Option<Box<str>>, Option<usize>), Box<Held>> {
+        match self.found {
+            Some(found) => Ok((found, self.pool)),
+            None => Err(self.held),
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The loop: one thread, one poll. Waits for sockets, timers, commands and due openings; decides nothing itself.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::Ordering::Relaxed,
+        mpsc::{Receiver, SyncSender},
+    },
+    time::Duration,
+};
+
+use mio::{Events, Poll, Token, Waker, event::Event};
+use slab::Slab;
+
+use crate::{
+    plan::{Batch, Leave, Stay},
+    timeline::{Clock, Elapsed, End, PortBook, Tally},
+};
+
+use super::{
+    DriveConfig,
+    client::{Client, Drained, Watch},
+    connection::Connection,
+    latency::{Latency, record},
+    leave,
+    leave::Reading,
+    pacer::{Next, Opening, Pacer, Stays},
+    timers::Timers,
+    trouble::{Problem, Trouble},
+    world::World,
+};
+
+/// Wakes the loop for a command.
+const COMMAND: Token = Token(usize::MAX);
+/// Readiness taken from the kernel at a time.
+const MOST_EVENTS: usize = 1024;
+/// Openings at a time, so that a burst of them does not keep the open streams waiting.
+const MOST_OPENINGS: usize = 64;
+/// The one buffer everybody reads into.
+const BUFFER_SIZE: usize = 64 * 1024;
+
+/// What the handle asks of the loop.
+pub(super) enum Command {
+    Play(Elapsed, Vec<Batch>),
+    ReleaseStanding,
+    Recall,
+    Stop,
+    Latency(SyncSender<Latency>),
+    Problems(SyncSender<Vec<Problem>>),
+    Quit,
+}
+
+/// Everything the load's thread owns.
+pub(super) struct Engine {
+    poll: Poll,
+    clock: Clock,
+    commands: Receiver<Command>,
+    pacer: Pacer,
+    clients: Slab<Client>,
+    timers: Timers,
+    /// Clients with more to read than their turn allowed.
+    unfinished: Vec<usize>,
+    buffer: Box<[u8]>,
+    world: World,
+    ports: Arc<PortBook>,
+    stall_receive_buffer: Option<u32>,
+    stopped: bool,
+}
+
+impl Engine {
+    pub(super) fn new(
+        config: &DriveConfig,
+        clock: Clock,
+        world: World,
+        ports: Arc<PortBook>,
+        commands: Receiver<Command>,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), COMMAND)?;
+        let engine = Self {
+            poll,
+            clock,
+            commands,
+            pacer: Pacer::default(),
+            clients: Slab::new(),
+            timers: Timers::default(),
+            unfinished: vec![],
+            buffer: vec![0; BUFFER_SIZE].into_boxed_slice(),
+            world,
+            ports,
+            stall_receive_buffer: config.stall_receive_buffer,
+            stopped: false,
+        };
+        Ok((engine, waker))
+    }
+
+    /// Runs until told to quit.
+    ///
+    /// # Errors
+    /// The poll itself failed; nothing can be driven any more.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(MOST_EVENTS);
+        loop {
+            let wait = self.wait();
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            if self.obey().is_break() {
+                return Ok(());
+            }
+            for event in &events {
+                self.attend(event);
+            }
+            self.go_on_reading();
+            self.look_at_the_clock();
+            self.open_what_is_due();
+        }
+    }
+
+    /// How long nothing will be due.
+    fn wait(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.timers.first(), self.pacer.first_due()];
+        let next = next.into_iter().flatten().min()?;
+        Some(next.since(self.clock.now()))
+    }
+
+    fn obey(&mut self) -> std::ops::ControlFlow<()> {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Play(began, batches) => self.play(began, batches),
+                Command::ReleaseStanding => self.dismiss(|stay| stay == Stay::Standing),
+                Command::Recall => self.dismiss(|stay| stay != Stay::Standing),
+                Command::Stop => self.stop(),
+                // Whoever asked may have given up waiting.
+                Command::Latency(reply) => {
+                    reply.try_send(std::mem::take(&mut self.world.latency)).ok();
+                }
+                Command::Problems(reply) => {
+                    reply.try_send(self.world.problems.list()).ok();
+                }
+                Command::Quit => return std::ops::ControlFlow::Break(()),
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn play(&mut self, began: Elapsed, batches: Vec<Batch>) {
+        let before = self.pacer.pending();
+        let planned: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
+        if !self.stopped {
+            self.pacer.play(began, batches);
+        }
+        // The handle has counted all of them as pending.
+        self.no_longer_pending(planned - (self.pacer.pending() - before));
+    }
+
+    fn no_longer_pending(&self, count: u64) {
+        self.world.tally.pending.fetch_sub(count, Relaxed);
+    }
+
+    /// Sends these away, and takes those of them who are still to come off the plan.
+    fn dismiss(&mut self, dismissed: impl Fn(Stay) -> bool) {
+        let before = self.pacer.pending();
+        self.pacer.forget(&dismissed);
+        self.no_longer_pending(before - self.pacer.pending());
+        let now = self.clock.now();
+        let is_dismissed = |client: &Client| match client.stays {
+            Stays::Standing => dismissed(Stay::Standing),
+            _ => dismissed(Stay::ToTheEnd),
+        };
+        let keys = self
+            .clients
+            .iter()
+            .filter(|(_, client)| is_dismissed(client));
+        let keys: Vec<_> = keys.map(|(key, _)| key).collect();
+        for key in keys {
+            let client = &mut self.clients[key];
+            if client.is_ripe(&self.world) {
+                self.leave(key, now);
+            } else {
+                client.hear_out(&mut self.buffer, now, &mut self.world);
+                self.remove(key, End::Stopped);
+            }
+        }
+    }
+
+    /// Drops everyone, and opens nothing more.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        self.no_longer_pending(self.pacer.pending());
+        self.pacer.forget(|_| true);
+        let keys: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.remove(key, End::Stopped);
+        }
+    }
+
+    /// Something happened on a socket.
+    fn attend(&mut self, event: &Event) {
+        let key = event.token().0;
+        if event.token() == COMMAND || !self.clients.contains(key) {
+            return;
+        }
+        let broken = event.is_error() || event.is_write_closed();
+        let closed = event.is_read_closed() || broken;
+        let now = self.clock.now();
+        let client = &mut self.clients[key];
+        let result = if !client.connection.is_connected() {
+            client.finish_connect(now, &mut self.world)
+        } else if !client.connection.has_asked() && event.is_writable() {
+            client.send_rest(now, &mut self.world)
+        } else {
+            Ok(())
+        };
+        let result = result.and_then(|()| match client.reading(&self.world) {
+            Reading::AsItComes if event.is_readable() || closed => {
+                client.read(closed, &mut self.buffer, now, &mut self.world)
+            }
+            Reading::AsItComes => Ok(Drained::Yes),
+            Reading::Paced | Reading::Never => client.check_broken(broken).map(|()| Drained::Yes),
+        });
+        self.conclude(key, result, now);
+    }
+
+    fn go_on_reading(&mut self) {
+        for key in std::mem::take(&mut self.unfinished) {
+            let now = self.clock.now();
+            if let Some(client) = self.clients.get_mut(key) {
+                let result = client.read(true, &mut self.buffer, now, &mut self.world);
+                self.conclude(key, result, now);
+            }
+        }
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let now = self.clock.now();
+        while let Some(key) = self.timers.pop(now) {
+            let client = &mut self.clients[key];
+            client.armed = None;
+            let result = client
+                .check_patience(now, &self.world)
+                .and_then(|()| client.read_if_slow(&mut self.buffer, now, &mut self.world));
+            self.conclude(key, result.map(|()| Drained::Yes), now);
+        }
+    }
+
+    /// Lets a client stay, leave, or end, by what has just come of it.
+    fn conclude(&mut self, key: usize, result: Result<Drained, Trouble>, now: Elapsed) {
+        let client = &mut self.clients[key];
+        let drained = match result {
+            Ok(drained) => drained,
+            Err(trouble) => return self.end(key, &trouble),
+        };
+        match client.is_at_its_end(now, &self.world) {
+            Ok(true) => return self.leave(key, now),
+            Ok(false) => {}
+            Err(trouble) => return self.end(key, &trouble),
+        }
+        if drained == Drained::No {
+            self.unfinished.push(key);
+        }
+        let deadline = client.deadline(&self.world);
+        self.timers.arm(key, &mut client.armed, deadline);
+        self.watch(key);
+    }
+
+    fn watch(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        let wanted = client.wants_watch(&self.world);
+        let Some(interest) = client.watched.change_to(wanted) else {
+            return;
+        };
+        let registry = self.poll.registry();
+        let result = match client.watched {
+            Watch::Nothing => registry.register(&mut client.socket, Token(key), interest),
+            _ => registry.reregister(&mut client.socket, Token(key), interest),
+        };
+        client.watched = wanted;
+        if let Err(error) = result {
+            self.end(key, &Trouble::Socket(error));
+        }
+    }
+
+    fn leave(&mut self, key: usize, now: Elapsed) {
+        self.clients[key].say_goodbye(&mut self.buffer, now, &mut self.world);
+        self.remove(key, End::AsPlanned);
+    }
+
+    fn end(&mut self, key: usize, trouble: &Trouble) {
+        let label = &self.clients[key].connection.plan(&self.world).label.clone();
+        self.world.note(trouble, label);
+        self.remove(key, trouble.end());
+    }
+
+    fn remove(&mut self, key: usize, end: End) {
+        let client = self.clients.remove(key);
+        self.timers.disarm(key, client.armed);
+        client.gone(&self.world);
+        let was_connected = client.connection.is_connected();
+        // The close comes first: whoever counts us as gone finds us gone.
+        let leave = client.leave;
+        drop(client);
+        self.world.tally.note_end(leave, end, was_connected);
+    }
+
+    fn open_what_is_due(&mut self) {
+        for _ in 0..MOST_OPENINGS {
+            let now = self.clock.now();
+            let Next::Open(opening) = self.pacer.next(now) else {
+                return;
+            };
+            self.open(&opening, now);
+            self.no_longer_pending(1);
+        }
+    }
+
+    fn open(&mut self, opening: &Opening, now: Elapsed) {
+        if let Err(what) = self.try_open(opening, now) {
+            Tally::add(&self.world.tally.not_opened, 1);
+            self.world.problems.note(what, &[]);
+        }
+    }
+
+    /// Opens one client; or says why it was not even tried.
+    fn try_open(&mut self, opening: &Opening, now: Elapsed) -> Result<(), String> {
+        record(&mut self.world.latency.late, now.since(opening.due));
+        let script = u16::try_from(opening.script).ok();
+        let script = script.filter(|_| opening.script < self.world.scripts.len());
+        let script = script.ok_or_else(|| format!("script {} does not exist", opening.script))?;
+        if opening.leave == Leave::Vanish {
+            return Err("leave mode `vanish` is not supported yet: not opened".into());
+        }
+        if self.clients.len() >= self.world.limits.most_open {
+            return Err(format!(
+                "not opened: {} connections are open",
+                self.clients.len()
+            ));
+        }
+        let receive_buffer = match opening.leave {
+            Leave::Stall | Leave::Slow => self.stall_receive_buffer,
+            _ => None,
+        };
+        let addr = self.world.addr;
+        let tried = leave::connect(addr, receive_buffer);
+        if let Err(error) = &tried
+            && leave::is_out_of_room(error)
+        {
+            return Err(format!("not opened: {error}"));
+        }
+        Tally::add(&self.world.tally.opened, 1);
+        match tried {
+            Ok((socket, done)) => {
+                if let Ok(local) = socket.local_addr() {
+                    self.ports.note(local.port(), opening.leave);
+                }
+                let connection = Connection::new(opening, script, now);
+                let key = self
+                    .clients
+                    .insert(Client::new(socket, connection, opening));
+                self.opened(key, done);
+            }
+            Err(source) => {
+                self.world.note(&Trouble::Connect { addr, source }, "");
+                let tally = &self.world.tally;
+                tally.note_end(opening.leave, End::ConnectFailed, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, key: usize, done: bool) {
+        let now = self.clock.now();
+        let client = &mut self.clients[key];
+        let result = if done {
+            client.connected(now, &mut self.world)
+        } else {
+            Ok(())
+        };
+        self.conclude(key, result.map(|()| Drained::Yes), now);
+    }
+}

@@ -1,0 +1,132 @@
+//! What all connections of one driver share: the scripts, the limits, the counts, the pools.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use crate::timeline::Tally;
+
+use super::{
+    DriveConfig,
+    capture::Pool,
+    latency::Latency,
+    request::{Fill, PreparedExchange, PreparedScript},
+    trouble::{Problems, Trouble},
+};
+
+/// What no connection may exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the start of the connect to the handshake.
+    pub connect: Duration,
+    /// From the request to the end of the answer's head.
+    pub head: Duration,
+    /// From the head to the first event of a stream.
+    pub first_event: Duration,
+    /// Without a byte, in an answer that the server has to end.
+    pub silence: Duration,
+    /// Bytes in the head of an answer.
+    pub head_bytes: usize,
+    /// Bytes in a line of an event stream. Lines are not held, so this may be generous.
+    pub line_bytes: u32,
+    /// Connections open at a time; an opening beyond is lost, and counted.
+    pub most_open: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            first_event: Duration::from_secs(30),
+            silence: Duration::from_secs(300),
+            head_bytes: 32 * 1024,
+            line_bytes: 16 << 20,
+            most_open: 19_000,
+        }
+    }
+}
+
+/// One owner: the load's thread. Connections get it as an argument.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) addr: SocketAddr,
+    pub(super) scripts: Vec<PreparedScript>,
+    pub(super) limits: Limits,
+    pub(super) slow_bytes_per_second: u32,
+    pub(super) tally: Arc<Tally>,
+    pub(super) latency: Latency,
+    pub(super) pools: Vec<Pool>,
+    pub(super) problems: Problems,
+    /// Standing streams up now.
+    pub(super) standing: Arc<AtomicU64>,
+    /// The request that was rendered last.
+    pub(super) request: Vec<u8>,
+    host: String,
+    seed: u64,
+    body: Vec<u8>,
+}
+
+impl World {
+    pub(super) fn new(config: &DriveConfig, tally: Arc<Tally>) -> io::Result<Self> {
+        let prepare = |script| PreparedScript::new(script, config.pools);
+        Ok(Self {
+            addr: config.addr,
+            scripts: config
+                .scripts
+                .iter()
+                .map(prepare)
+                .collect::<Result<_, _>>()?,
+            limits: config.limits,
+            slow_bytes_per_second: config.slow_bytes_per_second.max(1),
+            tally,
+            latency: Latency::default(),
+            pools: (0..config.pools).map(|_| Pool::default()).collect(),
+            problems: Problems::default(),
+            standing: Arc::default(),
+            request: vec![],
+            host: config.host.clone(),
+            seed: config.seed,
+            body: vec![],
+        })
+    }
+
+    pub(super) fn exchange(&self, script: u16, exchange: u16) -> &PreparedExchange {
+        &self.scripts[usize::from(script)].exchanges[usize::from(exchange)]
+    }
+
+    /// Whether no exchange comes after this one.
+    pub(super) fn is_last(&self, script: u16, exchange: u16) -> bool {
+        usize::from(exchange) + 1 == self.scripts[usize::from(script)].exchanges.len()
+    }
+
+    /// Notes what went wrong with a connection that asked for this.
+    pub(super) fn note(&mut self, trouble: &Trouble, label: &str) {
+        let quote = match trouble {
+            Trouble::Status { quote, .. } => &**quote,
+            _ => &[],
+        };
+        self.problems.note(trouble.worded(label), quote);
+    }
+
+    /// Renders a request into [`World::request`].
+    pub(super) fn render(
+        &mut self,
+        script: u16,
+        exchange: u16,
+        number: u64,
+        session: Option<&str>,
+    ) {
+        let fill = Fill {
+            session,
+            number,
+            exchange,
+            seed: self.seed,
+        };
+        let prepared = &self.scripts[usize::from(script)].exchanges[usize::from(exchange)];
+        prepared.render(&self.host, &fill, &mut self.request, &mut self.body);
+    }
+}
