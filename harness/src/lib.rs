@@ -1,10 +1,13 @@
 //! The harness.
+pub mod cli;
 pub mod diagnose;
 pub mod drive;
 pub mod observe;
 pub mod plan;
 pub mod profile;
 pub mod record;
+pub mod report;
+pub mod soak;
 pub mod target;
 pub mod timeline;
 pub mod units;

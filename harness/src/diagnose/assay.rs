@@ -385,3 +385,6 @@ impl<'a> Search<'a> {
 fn is_sum(factor: Factor) -> bool {
     matches!(factor, Factor::AllClosed | Factor::Abrupt)
 }
+
+#[cfg(test)]
+mod tests;

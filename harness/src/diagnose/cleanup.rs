@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::record::Table;
 
-use super::stats::order::{greatest, quantile};
+use super::stats::order::greatest;
 
 /// One count, over all judged cycles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -84,6 +84,19 @@ fn one(table: &Table, name: &str, rows: Vec<usize>) -> Cleaned {
             ]
         }),
     }
+}
+
+/// The smallest value that at least this share of the values does not exceed.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a small count"
+)]
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
 #[cfg(test)]

@@ -12,11 +12,13 @@ use crate::{
 use super::{
     counters::Counter,
     envelope::Envelope,
+    finding::{self, Findings},
     observations::{Control, Dose, Kind, Observations, Precision},
     rests::Rest,
+    run,
     signal::Signal,
     stats::order::{differences, least, median},
-    verdict::{Evidence, Memory},
+    verdict::{self, Evidence, Memory, Rules, Tolerance},
     zombies::Waiting,
 };
 
@@ -36,6 +38,29 @@ const COUNTERS: [(Signal, Series); 2] = [
     (Signal::Descriptors, Series::Fds),
     (Signal::Threads, Series::Threads),
 ];
+
+/// Judges a recording: memory and counters by the method, then how the run ended and what was not cleaned up.
+pub fn judge(recording: &Recording) -> Findings {
+    let evidence = evidence(recording);
+    let rules = rules(recording);
+    let judgement = verdict::judge(&evidence, &rules);
+    finding::findings(&evidence, &judgement, &rules).with(run::findings(recording))
+}
+
+fn rules(recording: &Recording) -> Rules {
+    let asked = recording.manifest.plan.tolerances;
+    let [connection, session, event] =
+        [asked.connection, asked.session, asked.event].map(|size| size.0 as f64);
+    Rules {
+        tolerance: Tolerance {
+            connection,
+            session,
+            turn: session,
+            event,
+        },
+        ..Rules::default()
+    }
+}
 
 /// What a recording has to say.
 pub fn evidence(recording: &Recording) -> Evidence {

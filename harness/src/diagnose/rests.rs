@@ -106,6 +106,35 @@ pub fn residue(rests: &[Rest]) -> Option<Residue> {
     })
 }
 
+/// Memory that grows while nobody is there, at the same rate before the first connection and after the last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct IdleGrowth {
+    /// Bytes per second, over all rests.
+    pub per_second: f64,
+    /// The least in one rest.
+    pub low: f64,
+    /// The most in one rest.
+    pub high: f64,
+}
+
+/// Growth in every rest, by an exact account of live bytes (a collected heap, an allocator): not randomised, so unexplained and never a
+/// leak by itself. A warm-up slows down; this must not, so the last rate is at least half the first. Each rest must gain more than
+/// `floor` bytes.
+pub fn idle_growth(rests: &[Rest], floor: f64) -> Option<IdleGrowth> {
+    let rates: Vec<f64> = rests.iter().map(|r| r.heap_growth).collect::<Option<_>>()?;
+    let &[first, _, .., last] = rates.as_slice() else {
+        return None;
+    };
+    let gains: Vec<f64> = rests.iter().zip(&rates).map(|(r, g)| r.seconds * g).collect();
+    let seconds: f64 = rests.iter().map(|r| r.seconds).sum();
+    let steady = least(&rates) > SAME_RATE.0 * greatest(&rates) && last >= 0.5 * first;
+    (least(&gains) > floor && steady).then(|| IdleGrowth {
+        per_second: gains.iter().sum::<f64>() / seconds,
+        low: least(&rates),
+        high: greatest(&rates),
+    })
+}
+
 /// Descriptors or threads that stay when everybody has left.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LeftBehind {
@@ -235,6 +264,26 @@ mod tests {
         ] {
             let found = left_behind(&rests(rows), Signal::Descriptors);
             assert_eq!(found.map(|f| f.leak), leak, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_leak_per_second_is_seen_with_nobody_there_and_a_warm_up_is_not() {
+        for (rates, found) in [
+            (&[100.0, 101.0, 99.0, 100.0][..], true),
+            (&[100.0, 60.0, 20.0, 5.0], false),   // warms up
+            (&[100.0, 90.0, 60.0, 45.0], false), // slows down
+            (&[0.0, 80.0, 160.0, 240.0], false),  // follows the closes: zombies are judged elsewhere
+            (&[10.0, 10.0, 10.0, 10.0], false),   // below the floor
+            (&[100.0, 100.0], false),             // two points are no trend
+        ] {
+            let rest = |rate: &f64| Rest {
+                seconds: 10.0,
+                heap_growth: Some(*rate),
+                ..Rest::default()
+            };
+            let rests: Vec<Rest> = rates.iter().map(rest).collect();
+            assert_eq!(idle_growth(&rests, 512.0).is_some(), found, "{rates:?}");
         }
     }
 

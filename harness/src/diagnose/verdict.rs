@@ -14,9 +14,10 @@ use super::{
     interval::Interval,
     observations::{Kind, Observations},
     outlook::{self, Outlook},
-    rests::{self, Residue, Rest},
+    rests::{self, IdleGrowth, Residue, Rest},
     signal::Signal,
     soak,
+    stats::order::median,
     zombies::{self, Waiting, Witness},
 };
 
@@ -160,8 +161,12 @@ pub struct Judgement {
     pub rests: Vec<Rest>,
     /// CPU that follows the closes while nobody is there.
     pub residue: Option<Residue>,
-    /// The envelope.
+    /// Live bytes that grow while nobody is there, where an exact account of them exists.
+    pub idle_growth: Option<IdleGrowth>,
+    /// The envelope of resident memory.
     pub growth: Option<Growth>,
+    /// Whether the growth of the envelope is pages that the allocator keeps: live bytes did not follow.
+    pub retained: bool,
     /// Rows left out because a number was missing, by position.
     pub gaps: Vec<usize>,
     /// Readings a soak left out until the caches were full.
@@ -205,7 +210,9 @@ impl Judgement {
             counters: Vec::new(),
             rests: evidence.rests.clone(),
             residue: rests::residue(&evidence.rests),
+            idle_growth: None,
             growth: None,
+            retained: false,
             gaps: Vec::new(),
             skipped: 0,
             outlook: Vec::new(),
@@ -237,6 +244,10 @@ impl Judgement {
         self.adopt(first);
         self.look_for_zombies(evidence.waiting.as_ref(), rules.alpha, &accused);
         self.growth = evidence.envelope.as_ref().and_then(Envelope::growth);
+        if self.signal == Some(Signal::Allocated) {
+            self.idle_growth = rests::idle_growth(&evidence.rests, Signal::Allocated.floor());
+            self.retained = self.growth.is_some_and(|g| is_retained(&g, &rows.readings));
+        }
     }
 
     fn adopt(&mut self, look: Look) {
@@ -306,10 +317,10 @@ impl Judgement {
 
     fn conclude(&mut self, rules: &Rules) {
         let left = self.counters.iter().any(|c| c.left.is_some());
-        let grew = self.growth.is_some_and(|g| g.found);
+        let grew = self.growth.is_some_and(|g| g.found) && !self.retained;
         self.verdict = if !self.leaks.is_empty() || self.counters.iter().any(Counted::accuses) {
             Verdict::Leak
-        } else if grew || self.residue.is_some() || left {
+        } else if grew || self.residue.is_some() || self.idle_growth.is_some() || left {
             Verdict::UnexplainedGrowth
         } else if !self.saturating.is_empty() {
             Verdict::Saturating
@@ -331,6 +342,16 @@ impl Judgement {
         };
         !look.factors.units.is_empty() && look.factors.units.iter().all(below)
     }
+}
+
+/// Resident memory grew, and less than half of it is live by the allocator's own account: fragmentation, caches of the allocator,
+/// high-water marks.
+fn is_retained(growth: &Growth, live: &[f64]) -> bool {
+    let third = (live.len() / 3).max(1);
+    let first = median(&live[..third.min(live.len())]);
+    let last = median(&live[live.len().saturating_sub(third)..]);
+    let grown = last.zip(first).map_or(0.0, |(last, first)| last - first);
+    grown < 0.5 * (growth.last - growth.first)
 }
 
 fn leaks_of(look: &Look) -> Vec<Leak> {

@@ -39,6 +39,8 @@ pub(super) struct Client {
     /// From when its stay counts.
     stay_from: Option<Elapsed>,
     half_closed: bool,
+    /// Among those who have more to read than their turn allowed.
+    pub(super) unfinished: bool,
     /// Counted as a standing stream.
     stands: bool,
 }
@@ -87,6 +89,7 @@ impl Client {
             watched: Watch::Nothing,
             stay_from: None,
             half_closed: false,
+            unfinished: false,
             stands: false,
         }
     }
@@ -144,7 +147,7 @@ impl Client {
                 Err(error) => return Err(Trouble::of_socket(error)),
             }
         }
-        self.connection.sent(now);
+        self.connection.sent(now, world);
         self.note_standing(world);
         Ok(())
     }
@@ -222,13 +225,7 @@ impl Client {
     }
 
     fn end_of_input(&mut self, world: &mut World) -> Result<(), Trouble> {
-        let ended = self.connection.end_of_input(world);
-        if self.half_closed {
-            // A server that takes our half close for a goodbye answers it with its own.
-            self.connection.give_up();
-            return Ok(());
-        }
-        ended?;
+        self.connection.end_of_input(world)?;
         if self.connection.is_in_last(world) {
             Ok(())
         } else {
@@ -292,6 +289,11 @@ impl Client {
             Reading::AsItComes => Watch::Reads,
             Reading::Paced | Reading::Never => Watch::Breaks,
         }
+    }
+
+    /// Whether this trouble is only the server's answer to our half close: it may take it for a goodbye.
+    pub(super) fn takes_for_goodbye(&self, trouble: &Trouble) -> bool {
+        self.half_closed && matches!(trouble, Trouble::Closed(_) | Trouble::Reset)
     }
 
     /// Whether its way ends now: `Ok(true)` as planned, `Err` because the server ended it first.
@@ -390,19 +392,26 @@ impl Client {
             | Leave::Slow
             | Leave::HalfClose
             | Leave::Vanish
-            | Leave::Orphan => self.hear_out(buffer, now, world),
+            | Leave::Orphan => {
+                self.hear_out(buffer, now, world);
+            }
         }
     }
 
-    /// Reads what is there; events in it count, errors do not matter any more.
-    pub(super) fn hear_out(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) {
+    /// Sent away before it was far enough to leave as planned. Tells whether the server had ended it all the same.
+    pub(super) fn break_off(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) -> bool {
+        self.hear_out(buffer, now, world) && matches!(self.is_at_its_end(now, world), Ok(true))
+    }
+
+    /// Reads what is there; events in it count, and nothing after an error does. False if there was one.
+    fn hear_out(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) -> bool {
         let connection = &mut self.connection;
+        let mut is_sound = true;
         leave::drain(&mut self.socket, buffer, |bytes| {
             Tally::add(&world.tally.bytes, bytes.len() as u64);
-            if connection.receive(bytes, now, world).is_err() {
-                connection.give_up();
-            }
+            is_sound = is_sound && connection.receive(bytes, now, world).is_ok();
         });
+        is_sound
     }
 }
 
@@ -431,5 +440,6 @@ mod tests {
     #[test]
     fn an_idle_client_is_small() {
         assert!(size_of::<Client>() <= 256, "{}", size_of::<Client>());
+        eprintln!("SIZE {} {}", size_of::<Client>(), size_of::<Connection>());
     }
 }

@@ -180,8 +180,13 @@ impl Connection {
     }
 
     /// The request is on its way.
-    pub(super) fn sent(&mut self, now: Elapsed) {
+    pub(super) fn sent(&mut self, now: Elapsed, world: &World) {
         self.enter(Phase::Head, now);
+        let still_needed = matches!(self.plan(world).session, PreparedUse::Deletes);
+        if self.is_in_last(world) && !still_needed {
+            // Nobody will name it again: a stream that is held for hours need not hold its id.
+            self.session = None;
+        }
     }
 
     /// Goes on to the next exchange, after an answer that is over.
@@ -283,33 +288,26 @@ impl Connection {
         let mut held = self.held.take().map(|held| held.bytes).unwrap_or_default();
         let before = held.len();
         let limit = world.limits.head_bytes;
-        let bytes = if held.is_empty() {
-            *input
-        } else {
+        if before > 0 {
             let room = limit.saturating_sub(before).saturating_add(1);
             held.extend_from_slice(&input[..input.len().min(room)]);
-            &held
-        };
+        }
+        let bytes = if before > 0 { &held } else { *input };
         let plan = self.plan(world);
-        let look_for = match &plan.session {
-            PreparedUse::Creates { capture, .. } => match &capture.from {
-                CaptureFrom::Header(name) => Some(&**name),
-                CaptureFrom::Event(_) | CaptureFrom::Body => None,
-            },
-            _ => None,
-        };
-        let (used, head) = match Head::parse(bytes, &plan.method, look_for)? {
+        let (used, head) = match Head::parse(bytes, &plan.method, plan.captured_header())? {
             Parsed::Partial if bytes.len() > limit => Err(HeadError::TooLong { limit })?,
             Parsed::Partial => {
-                let bytes = bytes.to_vec();
+                if before == 0 {
+                    held = input.to_vec();
+                }
                 *input = &[];
-                self.held().bytes = bytes;
+                self.held().bytes = held;
                 return Ok(());
             }
             Parsed::Interim(used) => (used, None),
             Parsed::Final(used, head) => (used, Some(head)),
         };
-        // What was held before held no whole head, so at least one byte of it came with `input`.
+        // What was held before was no whole head, so at least one byte of it came with `input`.
         *input = &input[used.saturating_sub(before)..];
         match head {
             Some(head) => self.answer(head, now, world),
@@ -383,8 +381,8 @@ impl Connection {
         self.note_events(events, now, world);
         match searched {
             None => {}
-            Some(Ok((found, pool))) => self.captured(found, pool, world),
-            Some(Err(held)) => self.held = Some(held),
+            Some(Searched::Done { found, pool }) => self.captured(found, pool, world),
+            Some(Searched::GoesOn(held)) => self.held = Some(held),
         }
         if is_done {
             self.finish(world);
@@ -534,11 +532,24 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What was found and where it goes, or what must be held to search on.
-    fn outcome(self) -> Result<(Option<Box<str>>, Option<usize>), Box<Held>> {
+    fn outcome(self) -> Searched {
         match self.found {
-            Some(found) => Ok((found, self.pool)),
-            None => Err(self.held),
+            Some(found) => Searched::Done {
+                found,
+                pool: self.pool,
+            },
+            None => Searched::GoesOn(self.held),
         }
     }
+}
+
+/// What a search came to.
+enum Searched {
+    /// The event came; what was found in it, and the pool that gets it.
+    Done {
+        found: Option<Box<str>>,
+        pool: Option<usize>,
+    },
+    /// It did not come yet; this much of what follows it is known.
+    GoesOn(Box<Held>),
 }

@@ -182,8 +182,9 @@ impl Engine {
             let client = &mut self.clients[key];
             if client.is_ripe(&self.world) {
                 self.leave(key, now);
+            } else if client.break_off(&mut self.buffer, now, &mut self.world) {
+                self.remove(key, End::AsPlanned);
             } else {
-                client.hear_out(&mut self.buffer, now, &mut self.world);
                 self.remove(key, End::Stopped);
             }
         }
@@ -230,7 +231,10 @@ impl Engine {
     fn go_on_reading(&mut self) {
         for key in std::mem::take(&mut self.unfinished) {
             let now = self.clock.now();
-            if let Some(client) = self.clients.get_mut(key) {
+            // Whoever has the key now: the one who was put here may be gone.
+            if let Some(client) = self.clients.get_mut(key)
+                && std::mem::take(&mut client.unfinished)
+            {
                 let result = client.read(true, &mut self.buffer, now, &mut self.world);
                 self.conclude(key, result, now);
             }
@@ -254,6 +258,9 @@ impl Engine {
         let client = &mut self.clients[key];
         let drained = match result {
             Ok(drained) => drained,
+            Err(trouble) if client.takes_for_goodbye(&trouble) => {
+                return self.remove(key, End::AsPlanned);
+            }
             Err(trouble) => return self.end(key, &trouble),
         };
         match client.is_at_its_end(now, &self.world) {
@@ -261,7 +268,8 @@ impl Engine {
             Ok(false) => {}
             Err(trouble) => return self.end(key, &trouble),
         }
-        if drained == Drained::No {
+        if drained == Drained::No && !client.unfinished {
+            client.unfinished = true;
             self.unfinished.push(key);
         }
         let deadline = client.deadline(&self.world);

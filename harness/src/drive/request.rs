@@ -7,7 +7,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use crate::plan::{Expect, Script, SessionUse, Unit};
+use crate::plan::{CaptureFrom, Expect, Script, SessionUse, Unit};
 
 use super::capture::PreparedCapture;
 
@@ -135,6 +135,17 @@ impl PreparedUse {
 }
 
 impl PreparedExchange {
+    /// The header of the answer that holds the session, if one does.
+    pub(super) fn captured_header(&self) -> Option<&str> {
+        match &self.session {
+            PreparedUse::Creates { capture, .. } => match &capture.from {
+                CaptureFrom::Header(name) => Some(name),
+                CaptureFrom::Event(_) | CaptureFrom::Body => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether any part of the request names the session.
     pub(super) fn needs_session(&self) -> bool {
         let mut parts = self.headers.iter().map(|(_, value)| value);
@@ -205,24 +216,32 @@ enum Slot {
     Uuid,
 }
 
+impl Slot {
+    /// The placeholder that `text` starts with, and what comes after it.
+    fn at_start_of(text: &str) -> Option<(Self, &str)> {
+        let placeholders = [
+            ("{session}", Self::Session),
+            ("{n}", Self::Number),
+            ("{uuid}", Self::Uuid),
+        ];
+        placeholders
+            .into_iter()
+            .find_map(|(name, slot)| text.strip_prefix(name).map(|after| (slot, after)))
+    }
+}
+
 impl Template {
     fn new(text: &str) -> Self {
-        const PLACEHOLDERS: [(&str, fn() -> Slot); 3] = [
-            ("{session}", || Slot::Session),
-            ("{n}", || Slot::Number),
-            ("{uuid}", || Slot::Uuid),
-        ];
         let mut slots = vec![];
         let mut plain = String::new();
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
-            let placeholder = PLACEHOLDERS.iter().find(|(name, _)| rest.starts_with(name));
-            if let Some((name, slot)) = placeholder {
+            if let Some((slot, after)) = Slot::at_start_of(rest) {
                 if !plain.is_empty() {
                     slots.push(Slot::Text(std::mem::take(&mut plain)));
                 }
-                slots.push(slot());
-                rest = &rest[name.len()..];
+                slots.push(slot);
+                rest = after;
             } else {
                 plain.push(first);
                 rest = &rest[first.len_utf8()..];

@@ -103,6 +103,11 @@ impl Observer {
         self.ask_for_a_look(Purpose::Poll, LOOK_WITHIN)
     }
 
+    /// Looks now at everything, memory maps included, without asking the target to tidy up.
+    pub fn full_look(&self) -> Sample {
+        self.ask_for_a_look(Purpose::Sample, LOOK_WITHIN)
+    }
+
     /// Asks the target's runtime to tidy up, then looks. [`Sample::settled`] says whether it did.
     pub fn settled_look(&self) -> Sample {
         self.ask_for_a_look(Purpose::Settled, SETTLED_WITHIN)

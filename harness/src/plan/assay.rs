@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Batch, Design, Factor, Leave, Length, Phase, Plan, Retain, Script, Stay, Step};
-use crate::profile::{Assay, Profile, StepSpec};
+use super::{
+    exchange::exchange, Batch, Design, Factor, Leave, Length, Phase, Plan, Retain, Script, Stay, Step};
+use crate::profile::{Assay, Profile};
 
 /// The pool that standing sessions go to and that turns borrow from.
 const STANDING_POOL: usize = 0;
 
 /// The part of a dose in which its clients arrive; the rest leaves the last ones time to do what they came for.
 const ARRIVALS: f64 = 0.6;
+
+/// How long the first clients may take. A ChatBot's answer takes seconds; a server that needs longer is no target for short cycles.
+const TRIAL: Duration = Duration::from_secs(30);
 
 /// One factor of the design: what is played when it is on.
 struct Dosed {
@@ -67,7 +71,7 @@ fn scripts(profile: &Profile, assay: &Assay) -> Vec<Script> {
         name: name.clone(),
         exchanges: spec
             .steps()
-            .map(|step: &StepSpec| step.exchange(STANDING_POOL, standing == Some(name)))
+            .map(|step| exchange(step, STANDING_POOL, standing == Some(name)))
             .collect(),
     };
     profile.scripts.iter().map(script).collect()
@@ -178,6 +182,8 @@ fn steps(
     };
     let rests = assay.rests;
     let mut steps = standing(assay, -priming, index);
+    steps.push(trial(dosed, -priming));
+    steps.push(bare(Phase::Drain, -priming, Length::For(assay.drain_within.get())));
     steps.extend(rest(-priming, rests.map(|rests| rests.first)));
     for cycle in -priming..cycles {
         if cycle == 0 {
@@ -232,6 +238,22 @@ fn standing(assay: &Assay, cycle: i32, index: &impl Fn(&str) -> usize) -> Vec<St
         }
     };
     assay.standing.iter().map(step).collect()
+}
+
+/// One client of every script that a dose plays: a server that answers otherwise than the profile says is noticed in
+/// the first seconds, not after hours.
+fn trial(dosed: &[Dosed], cycle: i32) -> Step {
+    let mut batches: Vec<Batch> = Vec::new();
+    for batch in dosed.iter().filter_map(|dosed| dosed.batch.as_ref()) {
+        let (leave, stay) = match batch.leave {
+            Leave::Complete => (Leave::Complete, Stay::ToTheEnd),
+            _ => (Leave::Fin, Stay::For(Duration::ZERO)),
+        };
+        if !batches.iter().any(|known| known.script == batch.script) {
+            batches.push(Batch { script: batch.script, leave, count: 1, after: Duration::ZERO, over: Duration::ZERO, stay });
+        }
+    }
+    Step { batches, ..bare(Phase::Trial, cycle, Length::UntilGone { at_most: TRIAL }) }
 }
 
 fn cycle_steps<'a>(

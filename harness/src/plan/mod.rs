@@ -8,7 +8,7 @@
 mod assay;
 mod batch;
 mod design;
-mod factor;
+mod exchange;
 mod print;
 mod script;
 mod step;
@@ -20,12 +20,12 @@ use serde::Serialize;
 pub use self::{
     batch::{Batch, Stay},
     design::Design,
-    factor::{Factor, Leave, UnknownFactor},
     script::{
         Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, Script, SessionUse, Unit,
     },
     step::{Length, Phase, Retain, Step},
 };
+pub use crate::units::{Factor, Leave, UnknownFactor};
 use crate::profile::{Kind, Profile};
 
 /// The whole schedule.

@@ -12,6 +12,8 @@ use super::Batch;
 pub enum Phase {
     /// The standing population comes.
     Standing,
+    /// One client of every script, to see that the server answers as the profile says.
+    Trial,
     /// No load at all beyond the standing population.
     Rest,
     /// Clients come, do and leave.
@@ -31,6 +33,7 @@ impl Phase {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Standing => "standing",
+            Self::Trial => "trial",
             Self::Rest => "rest",
             Self::Dose => "dose",
             Self::Drain => "drain",
@@ -59,6 +62,11 @@ pub enum Length {
         /// Not longer; what lingers then is recorded.
         at_most: Duration,
     },
+    /// Until every client of the step is gone; if they are not in this time, the target does not answer as the profile says.
+    UntilGone {
+        /// Not longer.
+        at_most: Duration,
+    },
     /// Until the whole standing population stands; if it does not in this time, the run cannot go on.
     UntilStanding {
         /// Not longer.
@@ -71,7 +79,7 @@ impl Length {
     pub const fn longest(self) -> Duration {
         match self {
             Self::For(length) => length,
-            Self::UntilQuiet { at_most, .. } | Self::UntilStanding { at_most } => at_most,
+            Self::UntilQuiet { at_most, .. } | Self::UntilStanding { at_most } | Self::UntilGone { at_most } => at_most,
         }
     }
 }

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
-    plan::Leave,
-    units::{ByteSize, Period},
+    units::{ByteSize, Leave, Period},
 };
 
 /// Cycles of dose, drain, probe, settle, read, with every factor on in a random part of them (the method, §3).

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, ops::Range};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::{Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, SessionUse, Unit};
 
 /// What one client says, request by request, on one connection.
 #[derive(Debug, Deserialize)]
@@ -107,7 +106,8 @@ impl StepSpec {
             .and_then(CaptureSpec::contradiction)
     }
 
-    fn paths(&self) -> impl Iterator<Item = (&'static str, &String)> {
+    /// Method and path, of those that are given.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&'static str, &String)> {
         [
             ("GET", &self.get),
             ("POST", &self.post),
@@ -116,95 +116,6 @@ impl StepSpec {
         .into_iter()
         .filter_map(|(method, path)| Some((method, path.as_ref()?)))
     }
-
-    /// The exchange that this step describes. `standing` is the pool that turns borrow from and standing sessions go to.
-    pub(crate) fn exchange(&self, standing: usize, joins_pool: bool) -> Exchange {
-        let (method, path) = self
-            .paths()
-            .next()
-            .expect("checked while parsing: exactly one path");
-        let (body, kind) = self.body_and_kind();
-        let mut headers: Vec<_> = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        if let Some(kind) = kind.filter(|_| !self.has_header("content-type")) {
-            headers.push(("Content-Type".into(), kind.into()));
-        }
-        if !self.plain && !self.has_header("accept") {
-            headers.push(("Accept".into(), "text/event-stream".into()));
-        }
-        Exchange {
-            request: Request {
-                method: method.into(),
-                target: path.clone(),
-                headers,
-                body,
-            },
-            expect: if self.plain || self.deletes_session {
-                Expect::Success
-            } else {
-                Expect::Stream
-            },
-            session: self.session_use(standing, joins_pool),
-            counts: self.counts(),
-        }
-    }
-
-    fn has_header(&self, name: &str) -> bool {
-        self.headers
-            .keys()
-            .any(|key| key.eq_ignore_ascii_case(name))
-    }
-
-    fn body_and_kind(&self) -> (String, Option<&'static str>) {
-        if let Some(form) = &self.form {
-            return (encode_form(form), Some("application/x-www-form-urlencoded"));
-        }
-        if let Some(json) = &self.json {
-            return (
-                serde_json::to_string(json).expect("TOML values are JSON values"),
-                Some("application/json"),
-            );
-        }
-        (self.body.clone().unwrap_or_default(), None)
-    }
-
-    fn session_use(&self, standing: usize, joins_pool: bool) -> SessionUse {
-        if self.deletes_session {
-            SessionUse::Deletes
-        } else if self.turn {
-            SessionUse::Uses {
-                pool: Some(standing),
-            }
-        } else if let Some(capture) = &self.creates_session {
-            SessionUse::Creates {
-                capture: capture.capture(),
-                pool: joins_pool.then_some(standing),
-            }
-        } else {
-            SessionUse::Uses { pool: None }
-        }
-    }
-
-    const fn counts(&self) -> Unit {
-        if self.turn {
-            Unit::Turn
-        } else if self.creates_session.is_some() {
-            Unit::Session
-        } else {
-            Unit::Nothing
-        }
-    }
-}
-
-/// Encodes a form; placeholders stay readable, since they are filled in later with characters that need no encoding.
-fn encode_form(form: &BTreeMap<String, String>) -> String {
-    let encoded: String = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(form)
-        .finish();
-    encoded.replace("%7B", "{").replace("%7D", "}")
 }
 
 impl CaptureSpec {
@@ -230,19 +141,5 @@ impl CaptureSpec {
         }
         let broken = regex::Regex::new(self.regex.as_ref()?).err()?;
         Some(format!("`regex` is not a regular expression: {broken}"))
-    }
-
-    fn capture(&self) -> Capture {
-        let from = match (&self.event, &self.header) {
-            (Some(event), _) => CaptureFrom::Event(event.clone()),
-            (None, Some(header)) => CaptureFrom::Header(header.clone()),
-            (None, None) => CaptureFrom::Body,
-        };
-        let by = match (&self.pointer, &self.regex) {
-            (Some(pointer), _) => CaptureBy::Pointer(pointer.clone()),
-            (None, Some(regex)) => CaptureBy::Regex(regex.clone()),
-            (None, None) => CaptureBy::Whole,
-        };
-        Capture { from, by }
     }
 }

@@ -84,19 +84,3 @@ fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
         }
     }
 }
-
-#[test]
-fn a_form_keeps_its_placeholders() {
-    let step = StepSpec {
-        post: Some("/chat".into()),
-        form: Some(BTreeMap::from([(
-            "message".into(),
-            "how are you, {n}?".into(),
-        )])),
-        ..StepSpec::default()
-    };
-    assert_eq!(
-        step.exchange(0, false).request.body,
-        "message=how+are+you%2C+{n}%3F"
-    );
-}

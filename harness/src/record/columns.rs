@@ -1,6 +1,6 @@
 //! The columns of `samples.csv` and `readings.csv`: name and value side by side, so that they cannot drift apart.
 
-use super::rows::{ReadingRow, SampleRow, Signal};
+use super::rows::{ReadingRow, SampleRow, Series};
 use crate::{
     observe::Sample,
     plan::Leave,
@@ -80,7 +80,7 @@ fn kernel() -> Vec<Column<Sample>> {
         "kernel_time_wait" = |s| Some(s.sockets.as_ref()?.time_wait as f64);
         "kernel_send_queue_bytes" = |s| Some(s.sockets.as_ref()?.send_queue_bytes as f64);
         "kernel_receive_queue_bytes" = |s| Some(s.sockets.as_ref()?.receive_queue_bytes as f64);
-        "kernel_socket_bytes" = |s| Signal::Kernel.of(s);
+        "kernel_socket_bytes" = |s| Series::Kernel.of(s);
     };
     columns.extend(Leave::ALL.map(|leave| {
         let name = format!("kernel_held_{}", leave.name().replace('-', "_"));
@@ -100,7 +100,7 @@ fn target() -> Vec<Column<Sample>> {
         "target_sessions_created_total" = |s| Some(s.target.as_ref()?.sessions_created_total? as f64);
         "target_sessions_removed_total" = |s| Some(s.target.as_ref()?.sessions_removed_total? as f64);
         "target_events_total" = |s| Some(s.target.as_ref()?.events_total? as f64);
-        "tasks" = |s| Signal::Tasks.of(s);
+        "tasks" = |s| Series::Tasks.of(s);
         "settled" = |s| Some(f64::from(u8::from(s.settled)));
         "heap_allocated_bytes" = |s| Some(s.target.as_ref()?.heap?.allocated_bytes as f64);
         "heap_active_bytes" = |s| Some(s.target.as_ref()?.heap?.active_bytes? as f64);
@@ -112,16 +112,16 @@ fn target() -> Vec<Column<Sample>> {
 fn tree() -> Vec<Column<Sample>> {
     seen! {
         "processes" = |s| Some(f64::from(s.tree.as_ref()?.processes));
-        "rss_bytes" = |s| Signal::Rss.of(s);
+        "rss_bytes" = |s| Series::Rss.of(s);
         "pss_bytes" = |s| Some(s.tree.as_ref()?.pss_bytes? as f64);
-        "pss_anon_bytes" = |s| Signal::PssAnon.of(s);
-        "anon_bytes" = |s| Signal::Anon.of(s);
+        "pss_anon_bytes" = |s| Series::PssAnon.of(s);
+        "anon_bytes" = |s| Series::Anon.of(s);
         "huge_bytes" = |s| Some(s.tree.as_ref()?.huge_bytes? as f64);
         "lazy_free_bytes" = |s| Some(s.tree.as_ref()?.lazy_free_bytes? as f64);
         "swap_bytes" = |s| Some(s.tree.as_ref()?.swap_bytes? as f64);
         "cpu_seconds" = |s| s.tree.as_ref()?.cpu_seconds;
-        "fds" = |s| Signal::Fds.of(s);
-        "threads" = |s| Signal::Threads.of(s);
+        "fds" = |s| Series::Fds.of(s);
+        "threads" = |s| Series::Threads.of(s);
     }
 }
 
@@ -171,14 +171,14 @@ pub(super) fn reading_columns() -> Vec<Column<ReadingRow>> {
             median(row.looks.iter().map(&value))
         }));
     }
-    for signal in Signal::ALL {
+    for series in Series::ALL {
         columns.push(column(
-            format!("{}_dither", signal.name()),
-            move |row: &ReadingRow| dither(&row.looks, signal),
+            format!("{}_dither", series.name()),
+            move |row: &ReadingRow| dither(&row.looks, series),
         ));
         columns.push(column(
-            format!("probe_{}", signal.name()),
-            move |row: &ReadingRow| probe_value(row.probe.as_ref()?, signal),
+            format!("probe_{}", series.name()),
+            move |row: &ReadingRow| probe_value(row.probe.as_ref()?, series),
         ));
     }
     columns.push(column("probe_connections", |row: &ReadingRow| {
@@ -200,9 +200,9 @@ pub(super) fn reading_columns() -> Vec<Column<ReadingRow>> {
 }
 
 /// At the probe nothing is tidied up, so the allocator's account counts as it is.
-fn probe_value(probe: &Sample, signal: Signal) -> Option<f64> {
-    match signal {
-        Signal::Allocated => Some(probe.target.as_ref()?.heap?.allocated_bytes as f64),
+fn probe_value(probe: &Sample, series: Series) -> Option<f64> {
+    match series {
+        Series::Allocated => Some(probe.target.as_ref()?.heap?.allocated_bytes as f64),
         other => other.of(probe),
     }
 }
@@ -220,10 +220,10 @@ fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 }
 
 /// Root mean square distance of the looks from their median.
-fn dither(looks: &[Sample], signal: Signal) -> Option<f64> {
+fn dither(looks: &[Sample], series: Series) -> Option<f64> {
     let values: Vec<f64> = looks
         .iter()
-        .map(|look| signal.of(look))
+        .map(|look| series.of(look))
         .collect::<Option<_>>()?;
     let middle = median(values.iter().map(|value| Some(*value)))?;
     Some(

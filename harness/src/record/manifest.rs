@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::profile::Tolerances;
 
 /// Version of the run directory's layout. Raised when a reader of the last version would misread.
-pub(super) const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 1;
 
 /// What was run, and how it ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -13,10 +13,10 @@ mod table;
 mod writer;
 
 pub use self::{
-    manifest::{Ended, Manifest, PlanFacts, TargetFacts},
+    manifest::{Ended, LAYOUT, Manifest, PlanFacts, TargetFacts},
     reader::{Recording, RecordingError},
     rows::{
-        CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Signal,
+        CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
     table::{Complaint, Table},
     writer::{RecordError, RunDir},

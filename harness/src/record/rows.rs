@@ -23,7 +23,7 @@ pub struct SampleRow {
 
 /// A series of memory or of counts that is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Signal {
+pub enum Series {
     /// The allocator's `allocated`, after it was asked to tidy up.
     Allocated,
     /// Anonymous part of the proportional set size of the tree.
@@ -42,7 +42,7 @@ pub enum Signal {
     Tasks,
 }
 
-impl Signal {
+impl Series {
     /// Every signal, the most believed first.
     pub const ALL: [Self; 8] = [
         Self::Allocated,

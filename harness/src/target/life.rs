@@ -123,14 +123,20 @@ impl OomWatch {
     }
 }
 
-/// The control group's own count, else the machine's.
+/// The control group's count and the machine's: the first misses a target that moved to another group, the second is missing in some
+/// sandboxes. Only whether the sum has risen means anything.
 fn kills(cgroup: Option<&Cgroup>) -> Option<u64> {
     let of_group = cgroup.and_then(|group| group.oom_kills().ok().flatten());
-    of_group.or_else(|| {
-        let text = std::fs::read_to_string("/proc/vmstat").ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        line?.trim().parse().ok()
-    })
+    let of_machine = std::fs::read_to_string("/proc/vmstat")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+            line?.trim().parse::<u64>().ok()
+        });
+    match (of_group, of_machine) {
+        (None, None) => None,
+        (group, machine) => Some(group.unwrap_or(0) + machine.unwrap_or(0)),
+    }
 }
 
 /// Reads the kernel's log from its beginning; each read of `/dev/kmsg` gives one record. Not readable without privilege: then no.

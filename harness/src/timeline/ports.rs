@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use crate::plan::Leave;
+use crate::units::Leave;
 
 /// The last leave mode of every local port. 64 KiB, for ever: a soak of days must not need more.
 ///

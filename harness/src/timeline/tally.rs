@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::plan::Leave;
+use crate::units::Leave;
 
 /// Why a connection of ours ended, as we saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +160,25 @@ impl Counts {
     /// Connections gone, however they left.
     pub fn closed_total(&self) -> u64 {
         self.closed.iter().sum()
+    }
+
+    /// What was done between `earlier` and now.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let minus = |now: u64, then: u64| now.saturating_sub(then);
+        Self {
+            opened: minus(self.opened, earlier.opened),
+            connected: minus(self.connected, earlier.connected),
+            closed: std::array::from_fn(|i| minus(self.closed[i], earlier.closed[i])),
+            ended: std::array::from_fn(|i| minus(self.ended[i], earlier.ended[i])),
+            not_opened: minus(self.not_opened, earlier.not_opened),
+            sessions_created: minus(self.sessions_created, earlier.sessions_created),
+            sessions_deleted: minus(self.sessions_deleted, earlier.sessions_deleted),
+            turns: minus(self.turns, earlier.turns),
+            events: minus(self.events, earlier.events),
+            bytes: minus(self.bytes, earlier.bytes),
+            captures_failed: minus(self.captures_failed, earlier.captures_failed),
+            pending: self.pending,
+        }
     }
 
     /// Connections that did not do what the plan asked for.

@@ -1,7 +1,11 @@
-//! Units: sizes, periods and counts. Conversions and how a number is written for a person live here and nowhere else.
+//! Units: sizes, periods, counts, and the units that memory may follow. Conversions and how a number is written for a
+//! person live here and nowhere else.
+
+mod factor;
 
 use std::{fmt, str::FromStr, time::Duration};
 
+pub use factor::{Factor, Leave, UnknownFactor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A size in bytes. Written `"512 MiB"`, `"4 kB"` or `"300 B"`; a bare number is refused, since it has no unit.

@@ -1,0 +1,208 @@
+//! `sse-soak run`: run a profile, record it, judge the recording.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use toml::Spanned;
+
+use super::{
+    Exit, exit::Usage, print, profile_path, progress::ProgressLine, report::Format, say, signals,
+};
+use crate::{
+    diagnose,
+    plan::Plan,
+    profile::Profile,
+    record::{Recording, files},
+    report,
+    soak::{self, EndReason, Setup, Stop},
+};
+
+/// Programs of the reference server, which take `--defect`.
+const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// A profile: a path, or the name of one in soak-profiles/.
+    profile: PathBuf,
+    /// Where the target listens, instead of the profile's: http://HOST:PORT
+    #[arg(long)]
+    url: Option<String>,
+    /// A process that runs already, instead of the profile's command. Needs the URL.
+    #[arg(long, conflicts_with = "command")]
+    pid: Option<u32>,
+    /// The folder in which the run directory is made.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    out: PathBuf,
+    /// Another seed than the profile's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A planted leak for the reference server, NAME or NAME=every:N; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    defect: Vec<String>,
+    /// Load a target that is not on this machine. Only for servers that are yours.
+    #[arg(long)]
+    allow_remote: bool,
+    /// No progress line.
+    #[arg(long, short)]
+    quiet: bool,
+    /// How the verdict is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// How to start the target, instead of the profile's command.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
+    let setup = setup(arguments)?;
+    refuse_remote(&setup.profile, arguments.allow_remote)?;
+    let stop = Stop::default();
+    signals::listen(stop.clone()).context("cannot listen for signals")?;
+    let mut line = ProgressLine::new(arguments.quiet);
+    if !arguments.quiet {
+        say(&format!(
+            "recording to {}, at most {} s",
+            setup.out.display(),
+            setup.plan.longest().as_secs()
+        ));
+    }
+    let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
+    line.end();
+    let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
+    let judged = judge(&setup.out, arguments.format)?;
+    Ok(match ended {
+        EndReason::TargetDied => Exit::TargetDied,
+        EndReason::Interrupted => Exit::Inconclusive,
+        EndReason::Finished | EndReason::Failed => judged,
+    })
+}
+
+/// A run that failed half-way still recorded something.
+fn say_what_is_kept(out: &Path) {
+    if out.join(files::MANIFEST).exists() {
+        say(&format!(
+            "what was recorded until then is in {}",
+            out.display()
+        ));
+    }
+}
+
+/// Judges a run directory, writes its reports and prints one.
+pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
+    let recording = Recording::read(folder)?;
+    let findings = diagnose::judge(&recording);
+    report::write_all(folder, &recording, &findings)
+        .with_context(|| format!("cannot write the reports into {}", folder.display()))?;
+    print(&report::render(
+        format.into(),
+        &recording,
+        &findings,
+        folder,
+    ))?;
+    Ok(Exit::from_code(findings.exit_code))
+}
+
+fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
+    let mut profile = Profile::read(&profile_path(&arguments.profile))?;
+    overrule(&mut profile, arguments)?;
+    let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
+    let out = run_directory(&arguments.out, &profile.name);
+    Ok(Setup {
+        profile,
+        plan,
+        out,
+        command: env::args().collect(),
+    })
+}
+
+/// What the command line says beats what the profile says.
+fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage> {
+    let target = &mut profile.target;
+    let spanned = |url: &String| Spanned::new(0..0, url.clone());
+    if let Some(url) = &arguments.url {
+        target.url = Some(spanned(url));
+        if arguments.command.is_empty() {
+            target.command = None;
+            target.ready_file = None;
+        }
+    }
+    if let Some(pid) = arguments.pid {
+        if target.url.is_none() {
+            return Err(Usage(
+                "--pid needs --url: the process alone does not say where it listens".into(),
+            ));
+        }
+        target.pid = Some(pid);
+        target.command = None;
+        target.ready_file = None;
+    }
+    if !arguments.command.is_empty() {
+        target.command = Some(Spanned::new(0..0, arguments.command.clone()));
+        target.ready_file = None;
+    }
+    plant(profile, &arguments.defect)
+}
+
+fn plant(profile: &mut Profile, defects: &[String]) -> Result<(), Usage> {
+    if defects.is_empty() {
+        return Ok(());
+    }
+    let command = profile
+        .target
+        .command
+        .take()
+        .map(Spanned::into_inner)
+        .unwrap_or_default();
+    let name = command
+        .first()
+        .and_then(|program| Path::new(program).file_name())
+        .map(|name| name.to_string_lossy().into_owned());
+    if !name.is_some_and(|name| REFERENCE.contains(&name.as_str())) {
+        return Err(Usage(format!(
+            "--defect plants a leak in the reference server ({}); this profile starts another target",
+            REFERENCE.join(", ")
+        )));
+    }
+    let planted = command
+        .into_iter()
+        .chain(defects.iter().map(|defect| format!("--defect={defect}")))
+        .collect();
+    profile.target.command = Some(Spanned::new(0..0, planted));
+    Ok(())
+}
+
+/// A load generator pointed at somebody else's server by mistake is an attack.
+fn refuse_remote(profile: &Profile, allowed: bool) -> anyhow::Result<()> {
+    let Some(url) = &profile.target.url else {
+        return Ok(());
+    };
+    let addr: SocketAddr = soak::address(url.get_ref())?;
+    if !addr.ip().is_loopback() && !allowed {
+        let message = format!(
+            "{} is not on this machine: load it only if it is yours, with --allow-remote",
+            url.get_ref()
+        );
+        return Err(Usage(message).into());
+    }
+    Ok(())
+}
+
+/// `results/20261123T024817Z-quick`; a number is added when there is one already.
+fn run_directory(out: &Path, profile: &str) -> PathBuf {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now())
+        .to_string()
+        .replace(['-', ':'], "");
+    let name = format!("{now}-{profile}");
+    let taken = |name: &str| fs::symlink_metadata(out.join(name)).is_ok();
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let free = std::iter::once(name.clone())
+        .chain(numbered)
+        .find(|name| !taken(name));
+    out.join(free.unwrap_or(name))
+}

@@ -1,0 +1,150 @@
+//! Numbers and names as a person reads them.
+
+use std::fmt::Write as _;
+
+use super::{Finding, Statement};
+use crate::{
+    diagnose::{interval::Interval, signal::Signal},
+    units::{Factor, Leave, grouped},
+};
+
+/// `2,816`, `18`, `0.43`: as many digits as mean something.
+pub fn amount(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return "any number of".into();
+    }
+    if size >= 10.0 {
+        return grouped(whole(value));
+    }
+    let digits = if size >= 1.0 || size == 0.0 { 1 } else { significant(size) };
+    let text = format!("{value:.digits$}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".into() } else { text.into() }
+}
+
+/// Digits after the point so that two are not zero.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 2 and 12")]
+fn significant(size: f64) -> usize {
+    (1.0 - size.log10().floor()).clamp(2.0, 12.0) as usize
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a cast from float saturates")]
+fn whole(value: f64) -> i64 {
+    value.round() as i64
+}
+
+/// `2,816 B`, `1.8 descriptors`, `160 µs of CPU per second`.
+pub fn quantity(signal: Signal, value: f64) -> String {
+    match signal {
+        Signal::Cpu => format!("{} µs of CPU per second", amount(value * 1e6)),
+        Signal::Descriptors | Signal::Threads | Signal::Tasks => format!("{} {}", amount(value), signal.counts()),
+        _ => format!("{} B", amount(value)),
+    }
+}
+
+/// `95 %: 2,790 … 2,841`, in the unit of [`quantity`].
+pub fn range(signal: Signal, low: f64, high: f64) -> String {
+    let scale = if signal == Signal::Cpu { 1e6 } else { 1.0 };
+    let end = |value: f64, unknown: &str| {
+        if value.is_finite() { amount(value * scale) } else { unknown.into() }
+    };
+    format!("95 %: {} … {}", end(low, "-∞"), end(high, "∞"))
+}
+
+/// `per connection closed with FIN`.
+pub fn per(factor: Factor) -> String {
+    format!("per {}", one(factor))
+}
+
+/// One unit, in words.
+pub fn one(factor: Factor) -> &'static str {
+    match factor {
+        Factor::Closed(leave) => connection(leave),
+        Factor::AllClosed => "connection, however the client leaves",
+        Factor::Abrupt => "connection that ends without a goodbye",
+        Factor::Session => "session",
+        Factor::Turn => "turn",
+        Factor::Event => "event",
+        Factor::Time => "second",
+        Factor::Control => "control block",
+    }
+}
+
+fn connection(leave: Leave) -> &'static str {
+    match leave {
+        Leave::Complete => "connection that the server ends",
+        Leave::Fin => "connection closed with FIN",
+        Leave::Rst => "connection closed with RST",
+        Leave::Early => "connection left before its first event",
+        Leave::Stall => "connection that stopped reading",
+        Leave::Slow => "connection read slowly",
+        Leave::HalfClose => "connection closed on the client's side only",
+        Leave::Vanish => "connection that vanished",
+        Leave::Orphan => "connection that left its session behind",
+    }
+}
+
+/// `LEAK  2,816 B per session (95 %: 2,790 … 2,841)`; `NO LEAK above 18 B per connection, 31 B per session, 0.4 B per event (95 %)`.
+pub fn headline(verdict: Statement, findings: &[Finding]) -> String {
+    match verdict {
+        Statement::Leak => format!("LEAK  {}", accusations(findings).join("; ")),
+        Statement::NoLeak => match bounds(findings).as_str() {
+            "" => "NO LEAK".into(),
+            bounds => format!("NO LEAK above {bounds} (95 %)"),
+        },
+        other => {
+            let first = findings.iter().find(|f| f.verdict == other || (f.verdict == Statement::ControlMissed && other == Statement::Inconclusive));
+            let text = first.map_or("nothing was judged", |f| f.text.as_str());
+            format!("{}  {text}", title(other))
+        }
+    }
+}
+
+fn title(verdict: Statement) -> &'static str {
+    match verdict {
+        Statement::TargetDied => "TARGET DIED",
+        Statement::NotCleanedUp => "NOT CLEANED UP",
+        Statement::Alarm => "ALARM",
+        Statement::UnexplainedGrowth => "UNEXPLAINED GROWTH",
+        Statement::Saturating => "SATURATING",
+        _ => "INCONCLUSIVE",
+    }
+}
+
+fn accusations(findings: &[Finding]) -> Vec<String> {
+    let guilty = findings.iter().filter(|f| matches!(f.verdict, Statement::Leak | Statement::Zombie));
+    let mut said: Vec<String> = guilty.filter_map(accusation).collect();
+    if said.is_empty() {
+        let first = findings.iter().find(|f| matches!(f.verdict, Statement::Leak | Statement::Zombie));
+        said.extend(first.map(|f| f.text.clone()));
+    }
+    said
+}
+
+fn accusation(finding: &Finding) -> Option<String> {
+    let (signal, factor) = (finding.signal?, finding.factor?);
+    let rate = if finding.verdict == Statement::Zombie { " per second and" } else { "" };
+    let how_much = quantity(signal, finding.bytes_per_unit?);
+    let ends = range(signal, finding.low.unwrap_or(f64::NEG_INFINITY), finding.high.unwrap_or(f64::INFINITY));
+    let mut said = how_much;
+    let _written = write!(said, "{rate} {} ({ends})", per(factor));
+    Some(said)
+}
+
+/// The widest bound of each kind of unit.
+fn bounds(findings: &[Finding]) -> String {
+    let widest = |unit: &str| {
+        let of_unit = findings.iter().filter(|f| f.verdict == Statement::NoLeak && f.factor.is_some_and(|f| crate::diagnose::signal::unit_name(f) == unit));
+        of_unit.filter_map(|f| f.upper_95).reduce(f64::max)
+    };
+    let units = ["connection", "session", "turn", "event"];
+    let said = units.iter().filter_map(|unit| Some(format!("{} B per {unit}", amount(widest(unit)?.max(0.0)))));
+    said.collect::<Vec<String>>().join(", ")
+}
+
+/// `grows by 2,816 B per session (95 %: 2,790 … 2,841)`.
+pub fn growth(signal: Signal, factor: Factor, interval: &Interval) -> String {
+    let ends = range(signal, interval.low(), interval.high());
+    format!("{} {} ({ends})", quantity(signal, interval.estimate.slope), per(factor))
+}

@@ -1,0 +1,136 @@
+//! What a recording says beside memory: how the run ended, what was not cleaned up, whether the load did what was planned.
+//!
+//! In: a [`Recording`]. Out: [`Finding`]s that join those of the judge. Fail closed: a run that was cut short, or whose clients
+//! mostly failed, is never clean.
+
+use super::{
+    cleanup::{Cleaned, cleaned},
+    finding::{Finding, Statement},
+};
+use crate::{
+    record::Recording,
+    units::{Factor, Leave, grouped},
+};
+
+/// From this share of failed connections on, the doses were not what was planned.
+const FAILED_SHARE: f64 = 0.05;
+
+/// Everything there is to say about a run beside its memory and counters.
+pub fn findings(recording: &Recording) -> Vec<Finding> {
+    let mut all: Vec<Finding> = end(recording)
+        .into_iter()
+        .chain(failures(recording))
+        .collect();
+    all.extend(
+        cleaned(&recording.cleanup)
+            .iter()
+            .filter(|count| count.is_left_behind())
+            .map(left_behind),
+    );
+    all
+}
+
+fn end(recording: &Recording) -> Option<Finding> {
+    let cycles = (0..recording.readings.rows())
+        .filter(|row| recording.readings.text("kind", *row) == Some("cycle"))
+        .filter(|row| {
+            recording
+                .readings
+                .number("cycle", *row)
+                .is_some_and(|cycle| cycle >= 0.0)
+        })
+        .count();
+    let planned = recording.manifest.plan.cycles;
+    match recording.manifest.ended.as_ref() {
+        None => Some(Finding::plain(
+            Statement::Inconclusive,
+            format!(
+                "the recording was cut short, or is still under way: {cycles} of {planned} cycles were recorded"
+            ),
+        )),
+        Some(ended) => match ended.reason.as_str() {
+            "finished" => None,
+            "target-died" => Some(Finding::plain(
+                Statement::TargetDied,
+                format!("{} after {:.0} s", ended.text, ended.t_s),
+            )),
+            _ => Some(Finding::plain(
+                Statement::Inconclusive,
+                format!("{}, after {cycles} of {planned} cycles", ended.text),
+            )),
+        },
+    }
+}
+
+/// Connections that did not do what the plan asked for, in the end.
+fn failures(recording: &Recording) -> Option<Finding> {
+    let readings = &recording.readings;
+    let last = readings.rows().checked_sub(1)?;
+    let opened = readings.number("opened_total", last)?;
+    let kinds = [
+        "connect_failed",
+        "server_closed",
+        "server_reset",
+        "http_status",
+        "bad_response",
+        "timed_out",
+    ];
+    let counted = kinds.map(|kind| {
+        (
+            kind,
+            readings
+                .number(&format!("ended_{kind}_total"), last)
+                .unwrap_or(0.0),
+        )
+    });
+    let failed: f64 = counted.iter().map(|(_, count)| count).sum();
+    if failed <= FAILED_SHARE * opened.max(1.0) {
+        return None;
+    }
+    let told: Vec<String> = counted
+        .iter()
+        .filter(|(_, count)| *count > 0.0)
+        .map(|(kind, count)| format!("{} {}", whole(*count), kind.replace('_', " ")))
+        .collect();
+    let text = format!(
+        "{} of {} connections did not do what was planned ({}): see events.csv",
+        whole(failed),
+        whole(opened),
+        told.join(", ")
+    );
+    Some(Finding::plain(Statement::Inconclusive, text))
+}
+
+fn left_behind(count: &Cleaned) -> Finding {
+    let lingering = count.lingering.unwrap_or(0.0);
+    let (left, gone) = (whole(count.left), whole((count.left - lingering).max(0.0)));
+    let waited = "in the time the profile gives";
+    let text = match count.of.as_str() {
+        "sessions" => format!("sessions: {left} created, {gone} removed {waited}"),
+        "connections" => format!(
+            "connections: {left} closed by us, {} of them still counted by the target {waited}",
+            whole(lingering)
+        ),
+        leave => format!(
+            "connections left by {leave}: {left}, of which the target still holds {} {waited} (the kernel's count)",
+            whole(lingering)
+        ),
+    };
+    let mut finding = Finding::plain(Statement::NotCleanedUp, text);
+    finding.factor = match count.of.as_str() {
+        "sessions" => Some(Factor::Session),
+        "connections" => Some(Factor::AllClosed),
+        name => Leave::ALL
+            .into_iter()
+            .find(|leave| leave.name() == name)
+            .map(Factor::Closed),
+    };
+    finding.bytes_per_unit = None;
+    finding.units = Some(count.left);
+    finding
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a count")]
+fn whole(count: f64) -> String {
+    grouped(count.round() as i64)
+}

@@ -1,0 +1,279 @@
+//! Recordings for tests: a server that behaves exactly as told, read exactly as well as told, from a seed.
+//!
+//! Start at [`quick`] (nine factors, the shipped one-minute profile, an allocator's exact account) or [`reference`] (the method's own
+//! five factors, resident memory). What one client of each factor does besides (a session also closes a connection, every
+//! connection carries events) is modelled, so that columns overlap as they do in life.
+
+use rand::{Rng, RngExt as _, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    observations::{Control, Dose, Kind, Observations, Precision},
+    signal::Signal,
+    stats::order::count,
+};
+use crate::{
+    plan::Design,
+    units::{Factor, Leave},
+};
+
+pub(super) const COMPLETE: Factor = Factor::Closed(Leave::Complete);
+pub(super) const FIN: Factor = Factor::Closed(Leave::Fin);
+pub(super) const RST: Factor = Factor::Closed(Leave::Rst);
+pub(super) const EARLY: Factor = Factor::Closed(Leave::Early);
+pub(super) const STALL: Factor = Factor::Closed(Leave::Stall);
+pub(super) const ORPHAN: Factor = Factor::Closed(Leave::Orphan);
+
+/// The factors of the shipped one-minute profile.
+pub(super) const QUICK: [Factor; 9] = [
+    COMPLETE,
+    FIN,
+    RST,
+    EARLY,
+    STALL,
+    ORPHAN,
+    Factor::Session,
+    Factor::Turn,
+    Factor::Event,
+];
+const REFERENCE: [Factor; 5] = [FIN, RST, STALL, Factor::Session, Factor::Event];
+
+/// A recording to be.
+#[derive(Clone, Debug)]
+pub(super) struct Synthetic {
+    seed: u64,
+    cycles: usize,
+    cycle_seconds: f64,
+    factors: Vec<Factor>,
+    /// Connections, sessions or turns in a dose.
+    dose: f64,
+    probe: (f64, f64),
+    control: Option<f64>,
+    never: Vec<Factor>,
+    leaks: Vec<(Factor, f64)>,
+    shapes: Vec<Shape>,
+    noise: f64,
+    walk: f64,
+    precision: Precision,
+}
+
+/// What memory does besides.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    /// So many bytes, with this time constant in cycles.
+    WarmUp(f64, f64),
+    /// So many bytes from this cycle on.
+    Step(f64, usize),
+    /// Bytes per unit of a factor, up to so many units after priming.
+    Cache(Factor, f64, f64),
+    /// A collector that has run a random while ago: up to so many bytes.
+    SawTooth(f64),
+    /// Bytes per second, whatever happens.
+    Drip(f64),
+}
+
+/// The one-minute profile under an exact account of live bytes.
+pub(super) fn quick(seed: u64) -> Synthetic {
+    Synthetic {
+        seed,
+        cycles: 24,
+        cycle_seconds: 2.3,
+        factors: QUICK.to_vec(),
+        dose: 60.0,
+        probe: (150.0, 2.0),
+        control: Some(256.0),
+        never: Vec::new(),
+        leaks: Vec::new(),
+        shapes: Vec::new(),
+        noise: 0.0,
+        walk: 0.0,
+        precision: Precision::exact(Signal::Allocated.floor()),
+    }
+}
+
+/// The method's own assay under resident memory.
+pub(super) fn reference(seed: u64) -> Synthetic {
+    Synthetic {
+        cycles: 24,
+        cycle_seconds: 23.0,
+        factors: REFERENCE.to_vec(),
+        dose: 300.0,
+        probe: (200.0, 8.0),
+        control: None,
+        precision: Precision {
+            granularity: 4096.0,
+            dither: 2000.0,
+            footprint: 8e6,
+            ..Precision::exact(Signal::Rss.floor())
+        },
+        ..quick(seed)
+    }
+    .noise(4000.0)
+}
+
+impl Synthetic {
+    pub(super) fn cycles(mut self, cycles: usize) -> Self {
+        self.cycles = cycles;
+        self
+    }
+
+    pub(super) fn leaks(mut self, factor: Factor, bytes: f64) -> Self {
+        self.leaks.push((factor, bytes));
+        self
+    }
+
+    /// Every way of leaving leaks the same.
+    pub(super) fn leaks_however(mut self, bytes: f64) -> Self {
+        let modes = self.factors.iter().filter(|f| f.is_connection());
+        self.leaks.extend(modes.map(|f| (*f, bytes)));
+        self
+    }
+
+    pub(super) fn noise(mut self, sd: f64) -> Self {
+        self.noise = sd;
+        self
+    }
+
+    pub(super) fn walks(mut self, sd: f64) -> Self {
+        self.walk = sd;
+        self
+    }
+
+    pub(super) fn does(mut self, shape: Shape) -> Self {
+        self.shapes.push(shape);
+        self
+    }
+
+    pub(super) fn never_gives(mut self, factor: Factor) -> Self {
+        self.never.push(factor);
+        self
+    }
+
+    pub(super) fn retains(mut self, share: f64) -> Self {
+        self.precision.retained = share;
+        self
+    }
+
+    /// The rows.
+    pub(super) fn observe(&self) -> Observations {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let design = self.design();
+        let totals = self.totals(&design, &mut random);
+        let seconds: Vec<f64> = (0..=self.cycles).map(|i| self.cycle_seconds * count(i)).collect();
+        let control = self.control.map(|bytes_each| self.control_blocks(&design, bytes_each));
+        let readings = self.readings(&totals, &seconds, control.as_ref(), &mut random);
+        let dose = |(i, factor): (usize, &Factor)| Dose {
+            factor: *factor,
+            total: totals.iter().map(|row| row[i]).collect(),
+            waited: None,
+        };
+        Observations {
+            kind: Kind::Assay,
+            readings,
+            doses: self.factors.iter().enumerate().map(dose).collect(),
+            nuisances: Vec::new(),
+            control,
+            precision: self.precision,
+            time_floor: self.precision.floor / self.cycle_seconds,
+            cycle_seconds: self.cycle_seconds,
+            seconds,
+        }
+    }
+
+    fn design(&self) -> Design {
+        let third = |f: &Factor| if f.is_connection() { 3 } else { 2 };
+        let mut parts: Vec<usize> = self.factors.iter().map(|f| self.cycles / third(f)).collect();
+        parts.push(self.cycles / 2);
+        Design::draw(self.seed % 16, self.cycles, &parts)
+    }
+
+    /// Units given by the end of each cycle, row 0 included.
+    fn totals(&self, design: &Design, random: &mut impl Rng) -> Vec<Vec<f64>> {
+        let mut row = vec![0.0; self.factors.len()];
+        let mut rows = vec![row.clone()];
+        for cycle in 0..self.cycles {
+            let mut give = |factor: Factor, units: f64| {
+                if let Some(i) = self.factors.iter().position(|f| *f == factor && !self.never.contains(f)) {
+                    row[i] += units;
+                }
+            };
+            let probe = self.probe.0 + self.probe.1 * count(cycle);
+            give(FIN, probe);
+            give(Factor::Event, 4.0 * probe + random.random_range(-5.0..5.0f64).round());
+            for (i, factor) in self.factors.iter().enumerate() {
+                if design.is_on(cycle, i) {
+                    self.dose_of(*factor, &mut give);
+                }
+            }
+            rows.push(row.clone());
+        }
+        rows
+    }
+
+    /// One dose of a factor, and what comes with it.
+    fn dose_of(&self, factor: Factor, give: &mut impl FnMut(Factor, f64)) {
+        let dose = self.dose;
+        match factor {
+            COMPLETE | FIN | RST => {
+                give(factor, dose);
+                give(Factor::Event, 3.0 * dose);
+            }
+            EARLY => give(factor, dose),
+            STALL => give(factor, dose / 1.5),
+            ORPHAN => {
+                give(factor, dose / 1.5);
+                give(Factor::Session, dose / 1.5);
+            }
+            Factor::Session | Factor::Turn => {
+                give(factor, dose);
+                give(COMPLETE, dose);
+                give(Factor::Event, 7.0 * dose);
+            }
+            _ => {
+                give(FIN, 8.0);
+                give(Factor::Event, 45.0 * dose);
+            }
+        }
+    }
+
+    fn control_blocks(&self, design: &Design, bytes_each: f64) -> Control {
+        let given = (0..self.cycles).map(|c| 100.0 * f64::from(u8::from(design.is_on(c, self.factors.len()))));
+        let later = given.scan(0.0, |sum, blocks| {
+            *sum += blocks;
+            Some(*sum)
+        });
+        Control {
+            blocks: std::iter::once(0.0).chain(later).collect(),
+            bytes_each,
+        }
+    }
+
+    fn readings(&self, totals: &[Vec<f64>], seconds: &[f64], control: Option<&Control>, random: &mut impl Rng) -> Vec<f64> {
+        let mut level = 40e6;
+        let mut readings = Vec::new();
+        for (row, given) in totals.iter().enumerate() {
+            let of = |factor: Factor| self.factors.iter().position(|f| *f == factor).map_or(0.0, |i| given[i]);
+            let leaked: f64 = self.leaks.iter().map(|(f, bytes)| bytes * of(*f)).sum();
+            let kept = control.map_or(0.0, |c| c.blocks[row] * c.bytes_each);
+            level += self.walk * normal(random);
+            let mut shaped = 0.0;
+            for shape in &self.shapes {
+                shaped += match *shape {
+                    Shape::WarmUp(bytes, cycles) => bytes * (1.0 - (-count(row) / cycles).exp()),
+                    Shape::Step(bytes, cycle) => if row >= cycle { bytes } else { 0.0 },
+                    Shape::Cache(factor, bytes, most) => bytes * of(factor).min(most),
+                    Shape::SawTooth(bytes) => bytes * random.random::<f64>(),
+                    Shape::Drip(bytes) => bytes * seconds[row],
+                };
+            }
+            readings.push(level + leaked + kept + shaped + self.noise * normal(random));
+        }
+        readings
+    }
+}
+
+/// A standard normal number (Box, Muller).
+fn normal(random: &mut impl Rng) -> f64 {
+    let (u, v): (f64, f64) = (random.random(), random.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}

@@ -1,0 +1,109 @@
+//! The facts that every report shows beside the findings.
+
+use crate::{
+    diagnose::cleanup::{Cleaned, cleaned},
+    record::Recording,
+    units::{bytes, grouped},
+};
+
+/// What the load did and what it cost, from the last rows of the recording.
+pub(super) struct Facts {
+    pub(super) connections: String,
+    pub(super) sessions: String,
+    pub(super) events: String,
+    pub(super) errors: f64,
+    pub(super) seconds: f64,
+    pub(super) gaps: usize,
+    pub(super) lost: f64,
+    pub(super) own: String,
+    pub(super) cleanup: Vec<Cleaned>,
+}
+
+impl Facts {
+    pub(super) fn of(recording: &Recording) -> Self {
+        let last = |name: &str| last(recording.samples.numbers(name).unwrap_or_default());
+        let failed = [
+            "connect_failed",
+            "server_closed",
+            "server_reset",
+            "http_status",
+            "bad_response",
+            "timed_out",
+        ];
+        Self {
+            connections: whole(last("opened_total")),
+            sessions: whole(last("sessions_created_total")),
+            events: whole(last("events_total")),
+            errors: failed
+                .iter()
+                .map(|kind| last(&format!("ended_{kind}_total")))
+                .sum(),
+            seconds: last("t_s"),
+            gaps: (0..recording.events.rows())
+                .filter(|row| recording.events.text("kind", *row) == Some("gap"))
+                .count(),
+            lost: last("samples_lost_total"),
+            own: own(recording),
+            cleanup: cleaned(&recording.cleanup),
+        }
+    }
+}
+
+fn last(values: &[f64]) -> f64 {
+    values
+        .iter()
+        .rev()
+        .copied()
+        .find(|value| value.is_finite())
+        .unwrap_or(0.0)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a count")]
+pub(super) fn whole(count: f64) -> String {
+    grouped(count.round() as i64)
+}
+
+/// Our own memory: how much, and how it drifted from the first quarter of the run to the last.
+fn own(recording: &Recording) -> String {
+    let (Some(times), Some(memory)) = (
+        recording.samples.numbers("t_s"),
+        recording.samples.numbers("own_rss_bytes"),
+    ) else {
+        return "not known".into();
+    };
+    let seen: Vec<(f64, f64)> = times
+        .iter()
+        .copied()
+        .zip(memory.iter().copied())
+        .filter(|(_, bytes)| bytes.is_finite())
+        .collect();
+    let Some((_, now)) = seen.last().copied() else {
+        return "not known".into();
+    };
+    let quarter = seen.len() / 4;
+    if quarter == 0 {
+        return bytes(now);
+    }
+    let mean = |part: &[(f64, f64)]| {
+        let count = part.len() as f64;
+        (
+            part.iter().map(|(t, _)| t).sum::<f64>() / count,
+            part.iter().map(|(_, b)| b).sum::<f64>() / count,
+        )
+    };
+    let (from, to) = (
+        mean(&seen[quarter..2 * quarter]),
+        mean(&seen[seen.len() - quarter..]),
+    );
+    let drift = (to.1 - from.1) / (to.0 - from.0).max(1e-9) / 1024.0;
+    format!("{}, drift {drift:+.2} KiB/s", bytes(now))
+}
+
+/// `0.05 s, 0.10 s, 0.15 s`, or why there are no times.
+pub(super) fn times(count: &Cleaned) -> String {
+    match count.clean_s {
+        Some([p50, p99, most]) => format!("{p50:.2} s, {p99:.2} s, {most:.2} s"),
+        None if count.lingering.is_none() => "not counted".into(),
+        None => "never".into(),
+    }
+}

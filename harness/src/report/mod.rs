@@ -1,0 +1,53 @@
+//! Report: findings and their evidence for people and for machines. Each renderer is a function of the recording alone.
+//!
+//! In: a [`Recording`] and its [`Findings`]. Out: text. Start at [`render`]. Same input, same bytes.
+//! Never judges: what it shows was decided by [`diagnose`](crate::diagnose).
+
+mod facts;
+mod markdown;
+mod text;
+
+use std::{fs, io, path::Path};
+
+use crate::{
+    diagnose::finding::Findings,
+    record::{Recording, files},
+};
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For a terminal, 80 columns where words allow it.
+    Text,
+    /// Markdown.
+    Markdown,
+    /// `findings.json`.
+    Json,
+}
+
+/// One report.
+pub fn render(format: Format, recording: &Recording, findings: &Findings, folder: &Path) -> String {
+    match format {
+        Format::Text => text::render(recording, findings, folder),
+        Format::Markdown => markdown::render(recording, findings),
+        Format::Json => serde_json::to_string_pretty(findings).expect("findings are JSON") + "\n",
+    }
+}
+
+/// Writes every report into the run directory.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_all(folder: &Path, recording: &Recording, findings: &Findings) -> io::Result<()> {
+    for (format, name) in [
+        (Format::Json, files::FINDINGS),
+        (Format::Markdown, files::REPORT_MD),
+        (Format::Text, files::REPORT_TEXT),
+    ] {
+        fs::write(
+            folder.join(name),
+            render(format, recording, findings, folder),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Why a run could not go on.
+
+use std::io;
+
+use crate::{observe::ObserveError, record::RecordError, target::TargetError};
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SoakError {
+    /// The recording cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The target cannot be started or reached.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The target cannot be observed.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// The load cannot be started.
+    #[error("cannot start the load")]
+    Drive(#[source] io::Error),
+    /// The first clients were not answered as the profile says.
+    #[error(
+        "the target does not answer as the profile says:\n{}",
+        listed(problems)
+    )]
+    Trial {
+        /// What each of them met, in words.
+        problems: Vec<String>,
+    },
+    /// The URL is none that can be loaded.
+    #[error("{0}")]
+    Address(String),
+}
+
+impl SoakError {
+    /// The whole chain of causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+fn listed(problems: &[String]) -> String {
+    if problems.is_empty() {
+        return "  no answer came in time".into();
+    }
+    problems
+        .iter()
+        .map(|problem| format!("  {problem}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,313 @@
+//! The conductor: opens a run, starts the stages, orders their facts, stops everything.
+//!
+//! In: a profile, its plan, and a folder. Out: a run directory, and how the run ended. Start at [`run`].
+//! The only owner of the run directory's writer and of the order of steps. Load and observer run on their own threads;
+//! here one thread waits, writes rows and heeds signals. Never decides what a number means: that is [`diagnose`](crate::diagnose).
+
+mod error;
+mod exposure;
+mod open;
+mod progress;
+mod quiet;
+mod steps;
+mod stop;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc::Receiver},
+    time::Duration,
+};
+
+pub use self::{
+    error::SoakError,
+    open::{address, rfc3339},
+    progress::Progress,
+    stop::Stop,
+};
+use self::{exposure::Exposure, quiet::Baseline};
+use crate::{
+    drive::Driver,
+    observe::{Observer, Sample},
+    plan::{Leave, Phase, Plan, Step},
+    profile::Profile,
+    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow},
+    target::{Life, Target},
+    timeline::{Clock, Counts, Elapsed, PortBook, Tally},
+};
+
+/// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What is to be run.
+pub struct Setup {
+    /// What a person asked for, with what the command line changed.
+    pub profile: Profile,
+    /// The schedule made of it.
+    pub plan: Plan,
+    /// The run directory; made by [`run`].
+    pub out: PathBuf,
+    /// The command line, for the manifest.
+    pub command: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Every step was done.
+    Finished,
+    /// Somebody asked us to stop.
+    Interrupted,
+    /// The target died.
+    TargetDied,
+    /// It could not go on.
+    Failed,
+}
+
+impl EndReason {
+    /// The name used in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+            Self::TargetDied => "target-died",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why the steps ended before their last.
+enum Halt {
+    Interrupted,
+    TargetDied(String),
+    Failed(SoakError),
+}
+
+impl<E: Into<SoakError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs the plan against the target and records it. Everything that was started is stopped when it returns.
+///
+/// # Errors
+/// The target cannot be started or reached, does not answer as the profile says, or the recording cannot be written.
+/// What was recorded until then stays readable.
+pub fn run(
+    setup: &Setup,
+    stop: &Stop,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<EndReason, SoakError> {
+    let mut conductor = Conductor::open(setup, stop)?;
+    let halt = conductor.play(&setup.plan, progress).err();
+    conductor.close(halt)
+}
+
+struct Conductor<'a> {
+    dir: RunDir,
+    manifest: Manifest,
+    clock: Clock,
+    tally: Arc<Tally>,
+    driver: Driver,
+    observer: Observer,
+    target: Target,
+    stop_within: Duration,
+    samples: Receiver<Sample>,
+    stop: &'a Stop,
+    now: Now,
+    exposure: Exposure,
+    baseline: Baseline,
+    /// Sockets by leave mode that were there before the dose under way.
+    lingered: [u64; Leave::ALL.len()],
+    before_dose: Counts,
+    retained: (u64, u64),
+    probe: Option<(Sample, u64)>,
+    problems_said: usize,
+    /// When the target's life was last asked for.
+    asked_alive: Elapsed,
+}
+
+/// Where the run is.
+#[derive(Clone, Copy)]
+struct Now {
+    phase: Phase,
+    cycle: i32,
+    began: Elapsed,
+}
+
+impl Conductor<'_> {
+    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
+        for step in &plan.steps {
+            self.begin(step)?;
+            self.step(plan, step, progress)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, step: &Step) -> Result<(), Halt> {
+        self.now = Now {
+            phase: step.phase,
+            cycle: step.cycle,
+            began: self.clock.now(),
+        };
+        self.event(
+            EventKind::Phase,
+            format!("{} of cycle {}", step.phase, step.cycle),
+        )?;
+        if matches!(step.phase, Phase::Dose) {
+            self.before_dose = self.tally.counts();
+        }
+        self.driver.play(self.now.began, step.batches.clone());
+        Ok(())
+    }
+
+    fn event(&mut self, kind: EventKind, text: String) -> Result<(), SoakError> {
+        Ok(self.dir.event(&EventRow {
+            at: self.clock.now(),
+            kind,
+            text,
+        })?)
+    }
+
+    /// Waits until `until`, and does meanwhile what must never wait: writes samples, heeds signals, sees the target die.
+    fn pump(
+        &mut self,
+        plan: &Plan,
+        until: Elapsed,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), Halt> {
+        loop {
+            let now = self.clock.now();
+            let counts = self.tally.counts();
+            self.exposure.advance(now, &counts);
+            self.heed(now)?;
+            let left = until.since(now);
+            if left.is_zero() {
+                return Ok(());
+            }
+            if let Ok(sample) = self.samples.recv_timeout(left.min(TICK)) {
+                self.take(plan, sample, progress)?;
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        plan: &Plan,
+        sample: Sample,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), Halt> {
+        let counts = self.tally.counts();
+        for gap in &sample.gaps {
+            self.event(EventKind::Gap, gap.clone())?;
+        }
+        progress(&Progress::new(
+            plan,
+            self.now.phase,
+            self.now.cycle,
+            &counts,
+            &sample,
+        ));
+        let row = SampleRow {
+            phase: self.now.phase,
+            cycle: self.now.cycle,
+            counts,
+            sample,
+            lost: self.observer.lost(),
+        };
+        self.dir.sample(&row)?;
+        self.say_problems()?;
+        Ok(())
+    }
+
+    fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {
+        if self.stop.asked() {
+            return Err(Halt::Interrupted);
+        }
+        if now.since(self.asked_alive) < Duration::from_millis(100) {
+            return Ok(());
+        }
+        self.asked_alive = now;
+        match self.target.alive() {
+            Life::Running => Ok(()),
+            gone => Err(Halt::TargetDied(gone.to_string())),
+        }
+    }
+
+    /// New problems of the load go to the events once each.
+    fn say_problems(&mut self) -> Result<(), SoakError> {
+        let problems = self.driver.problems();
+        for problem in problems.iter().skip(self.problems_said) {
+            self.event(EventKind::Problem, problem.to_string())?;
+        }
+        self.problems_said = self.problems_said.max(problems.len());
+        Ok(())
+    }
+
+    fn write_latency(&mut self) -> Result<(), SoakError> {
+        let at = self.clock.now();
+        let latency = self.driver.take_latency();
+        for (of, histogram) in [
+            ("connect", &latency.connect),
+            ("first-event", &latency.first_event),
+            ("gap", &latency.gap),
+        ] {
+            if histogram.is_empty() {
+                continue;
+            }
+            let percentiles_us = [
+                histogram.value_at_quantile(0.5),
+                histogram.value_at_quantile(0.9),
+                histogram.value_at_quantile(0.99),
+                histogram.max(),
+            ];
+            self.dir.latency(&LatencyRow {
+                at,
+                of,
+                count: histogram.len(),
+                percentiles_us,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Stops everything, in the order in which nothing can hang on anything, and writes how it ended.
+    fn close(mut self, halt: Option<Halt>) -> Result<EndReason, SoakError> {
+        self.driver.stop();
+        self.manifest.target.status_at_end = self.observer.status_json();
+        let (reason, text, error) = match halt {
+            None => (EndReason::Finished, "every step was done".to_owned(), None),
+            Some(Halt::Interrupted) => (
+                EndReason::Interrupted,
+                "the run was interrupted".to_owned(),
+                None,
+            ),
+            Some(Halt::TargetDied(how)) => (
+                EndReason::TargetDied,
+                format!("the target died: {how}"),
+                None,
+            ),
+            Some(Halt::Failed(error)) => (EndReason::Failed, error.chain(), Some(error)),
+        };
+        let ended = Ended {
+            t_s: self.clock.now().seconds(),
+            reason: reason.name().into(),
+            text: text.clone(),
+        };
+        self.manifest.ended = Some(ended);
+        let kind = if reason == EndReason::TargetDied {
+            EventKind::Death
+        } else {
+            EventKind::End
+        };
+        let said = self
+            .event(kind, text)
+            .and_then(|()| Ok(self.dir.manifest(&self.manifest)?));
+        self.observer.stop();
+        self.target.stop(self.stop_within);
+        match error {
+            Some(error) => Err(error),
+            None => said.map(|()| reason),
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Opening a run: the folder, the target, the observer and the load, in the order in which each can find the last.
+
+use std::{
+    env, fs,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::{Duration, SystemTime},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Baseline, Conductor, Exposure, Now, Setup, SoakError, Stop};
+use crate::{
+    drive::{DriveConfig, Driver, Limits},
+    observe::{Admin, ObserveConfig, Observer},
+    plan::{Leave, Phase},
+    profile::{Kind, TargetSpec},
+    record::{Manifest, PlanFacts, RunDir, TargetFacts, files},
+    target::{Launch, Readiness, Ready, Target, TargetError},
+    timeline::{Clock, Counts, PortBook, Tally},
+};
+
+/// Samples that may wait for the conductor. It looks up every 20 ms; more than this means that the disk stands still.
+const QUEUE: usize = 256;
+
+/// `SO_RCVBUF` of clients that do not read, bytes: a stalled reader should reach the server after tens of kB, not after 4 MB.
+const STALLED_BUFFER: u32 = 4096;
+
+/// Bytes a second that a slow client reads.
+const SLOW: u32 = 1024;
+
+impl<'a> Conductor<'a> {
+    pub(super) fn open(setup: &Setup, stop: &'a Stop) -> Result<Self, SoakError> {
+        let dir = RunDir::create(&setup.out)?;
+        dir.text(files::PROFILE, &setup.profile.text)?;
+        let clock = Clock::start();
+        let mut manifest = manifest(setup, &clock);
+        dir.manifest(&manifest)?;
+        let spec = &setup.profile.target;
+        let run = Placeholder(
+            setup
+                .out
+                .canonicalize()
+                .unwrap_or_else(|_| setup.out.clone()),
+        );
+        let known = spec
+            .url
+            .as_ref()
+            .map(|url| address(url.get_ref()))
+            .transpose()?;
+        let (target, ready) = reach(spec, &run, known, stop, &clock)?;
+        let addr = known.or(ready.addr).ok_or_else(|| {
+            SoakError::Address(
+                "neither `url` nor the ready file says where the target listens".into(),
+            )
+        })?;
+        manifest.target.url = format!("http://{addr}");
+        manifest.target.pid = target.pid();
+        let ports = Arc::new(PortBook::default());
+        let tally = Arc::new(Tally::default());
+        let (sender, samples) = mpsc::sync_channel(QUEUE);
+        let observe = ObserveConfig {
+            pid: target.pid(),
+            addr,
+            admin: admin(spec, &run, &ready)?,
+            every: setup.profile.sample_every.get(),
+        };
+        let observer = Observer::start(observe, clock, Arc::clone(&ports), sender)?;
+        manifest.target.status = observer.status_json();
+        dir.manifest(&manifest)?;
+        let driver = Driver::start(drive(setup, addr), clock, Arc::clone(&tally), ports)
+            .map_err(SoakError::Drive)?;
+        Ok(Self {
+            dir,
+            manifest,
+            clock,
+            tally,
+            driver,
+            observer,
+            target,
+            stop_within: spec.stop_within.get(),
+            samples,
+            stop,
+            now: Now {
+                phase: Phase::Rest,
+                cycle: 0,
+                began: clock.now(),
+            },
+            exposure: Exposure::default(),
+            baseline: Baseline::default(),
+            lingered: [0; Leave::ALL.len()],
+            before_dose: Counts::default(),
+            retained: (0, 0),
+            probe: None,
+            problems_said: 0,
+            asked_alive: clock.now(),
+        })
+    }
+}
+
+fn drive(setup: &Setup, addr: SocketAddr) -> DriveConfig {
+    DriveConfig {
+        addr,
+        host: setup
+            .profile
+            .target
+            .url
+            .as_ref()
+            .map_or_else(|| addr.to_string(), |url| authority(url.get_ref())),
+        scripts: setup.plan.scripts.clone(),
+        pools: setup.plan.pools,
+        seed: setup.plan.seed,
+        limits: Limits::default(),
+        stall_receive_buffer: Some(STALLED_BUFFER),
+        slow_bytes_per_second: SLOW,
+    }
+}
+
+/// `{run}` in a profile's strings.
+struct Placeholder(PathBuf);
+
+impl Placeholder {
+    fn fill(&self, text: &str) -> String {
+        text.replace("{run}", &self.0.to_string_lossy())
+    }
+}
+
+/// Starts the target, or finds the one that runs.
+fn reach(
+    spec: &TargetSpec,
+    run: &Placeholder,
+    known: Option<SocketAddr>,
+    stop: &Stop,
+    clock: &Clock,
+) -> Result<(Target, Ready), SoakError> {
+    let mut target = match (&spec.command, spec.pid, known) {
+        (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run))?,
+        (None, Some(pid), Some(addr)) => Target::attach(pid, addr)?,
+        (None, None, Some(addr)) => Target::attach_by_addr(addr)?.unwrap_or_else(Target::remote),
+        (None, _, None) => {
+            return Err(SoakError::Address(
+                "say where the target listens: `url` in `[target]`, or --url".into(),
+            ));
+        }
+    };
+    let readiness = Readiness {
+        addr: known,
+        ready_file: spec.ready_file.as_ref().map(|file| run.fill(file).into()),
+    };
+    let ready = wait(
+        &mut target,
+        &readiness,
+        spec.ready_within.get(),
+        stop,
+        clock,
+    )?;
+    Ok((target, ready))
+}
+
+/// Waits in slices, so that a request to stop is heeded in between.
+fn wait(
+    target: &mut Target,
+    readiness: &Readiness,
+    within: Duration,
+    stop: &Stop,
+    clock: &Clock,
+) -> Result<Ready, SoakError> {
+    let slice = Duration::from_millis(200).min(within);
+    let end = clock.now() + within;
+    loop {
+        match target.wait_ready(readiness, slice, clock) {
+            Err(TargetError::NotReady { .. }) if !stop.asked() && clock.now() < end => {}
+            Err(TargetError::NotReady {
+                missing,
+                last_lines,
+                ..
+            }) => {
+                return Err(TargetError::NotReady {
+                    waited: humantime::format_duration(within),
+                    missing,
+                    last_lines,
+                }
+                .into());
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn launch(spec: &TargetSpec, command: &[String], run: &Placeholder) -> Launch {
+    let mut command: Vec<String> = command.iter().map(|word| run.fill(word)).collect();
+    command[0] = beside_us(&command[0]);
+    Launch {
+        command,
+        env: spec
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), run.fill(value)))
+            .collect(),
+        dir: spec.dir.clone(),
+        log: run.0.join(files::TARGET_LOG),
+        log_limit: spec.log_limit,
+        huge_pages: spec.huge_pages,
+    }
+}
+
+/// A bare program name that lies beside our own binary: the reference server.
+fn beside_us(program: &str) -> String {
+    let beside = env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join(program)));
+    match beside.filter(|path| !program.contains('/') && path.is_file()) {
+        Some(path) => path.to_string_lossy().into_owned(),
+        None => program.into(),
+    }
+}
+
+fn admin(spec: &TargetSpec, run: &Placeholder, ready: &Ready) -> Result<Option<Admin>, SoakError> {
+    let said = ready.admin.clone().zip(ready.token_file.clone());
+    let written = spec.admin.as_ref().map(|admin| {
+        (
+            admin.url.clone(),
+            PathBuf::from(run.fill(&admin.token_file)),
+        )
+    });
+    let Some((url, file)) = written.or(said) else {
+        return Ok(None);
+    };
+    let token = fs::read_to_string(&file).map_err(|error| {
+        SoakError::Address(format!(
+            "cannot read the admin token in {}: {error}",
+            file.display()
+        ))
+    })?;
+    let url = if url.starts_with("http://") {
+        url
+    } else {
+        format!("http://{url}")
+    };
+    Ok(Some(Admin {
+        url,
+        token: token.trim().into(),
+    }))
+}
+
+/// `HOST:PORT` of a URL, for the `Host` header.
+fn authority(url: &str) -> String {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    rest.split('/').next().unwrap_or(rest).into()
+}
+
+/// The address of a URL `http://HOST[:PORT]`.
+///
+/// # Errors
+/// It is no such URL, or the name is unknown.
+pub fn address(url: &str) -> Result<SocketAddr, SoakError> {
+    let authority = authority(url);
+    let has_port = authority
+        .rsplit(':')
+        .next()
+        .is_some_and(|port| port.parse::<u16>().is_ok())
+        && authority.contains(':');
+    let with_port = if has_port {
+        authority
+    } else {
+        format!("{authority}:80")
+    };
+    let mut found = with_port
+        .to_socket_addrs()
+        .map_err(|error| SoakError::Address(format!("`{url}` does not lead anywhere: {error}")))?;
+    found
+        .next()
+        .ok_or_else(|| SoakError::Address(format!("`{url}` has no address")))
+}
+
+fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
+    let profile = &setup.profile;
+    let Kind::Assay(assay) = &profile.run;
+    Manifest {
+        layout: crate::record::LAYOUT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        command: setup.command.clone(),
+        profile: profile.name.clone(),
+        profile_sha256: Sha256::digest(profile.text.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+        kind: "assay".into(),
+        seed: setup.plan.seed,
+        started: rfc3339(clock.wall_start()),
+        plan: PlanFacts {
+            factors: setup
+                .plan
+                .factors
+                .iter()
+                .map(|factor| factor.name().into())
+                .collect(),
+            priming: setup.plan.priming,
+            cycles: setup.plan.cycles,
+            standing: setup.plan.standing,
+            drain_within_s: assay.drain_within.get().as_secs_f64(),
+            control_bytes: setup.plan.control_bytes,
+            tolerances: profile.tolerances,
+            longest_s: setup.plan.longest().as_secs_f64(),
+        },
+        host: host(),
+        target: TargetFacts {
+            argv: profile
+                .target
+                .command
+                .as_ref()
+                .map(|command| command.get_ref().clone())
+                .unwrap_or_default(),
+            ..TargetFacts::default()
+        },
+        ended: None,
+    }
+}
+
+/// Wall time for a person and for other machines.
+pub fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// The machine, as far as a reader needs it to compare two runs.
+fn host() -> serde_json::Value {
+    let read = |path: &str| {
+        fs::read_to_string(Path::new(path))
+            .map(|text| text.trim().to_owned())
+            .ok()
+    };
+    serde_json::json!({
+        "kernel": read("/proc/sys/kernel/osrelease"),
+        "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "cores": std::thread::available_parallelism().map(usize::from).ok(),
+        "page_bytes": rustix::param::page_size(),
+    })
+}

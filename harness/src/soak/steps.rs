@@ -1,0 +1,209 @@
+//! What the conductor does in each kind of step.
+
+use std::time::Duration;
+
+use super::{
+    Conductor, Halt, Progress, SoakError,
+    quiet::{Baseline, Drain},
+};
+use crate::{
+    observe::Sample,
+    plan::{Length, Phase, Plan, Step},
+    record::{ReadingKind, ReadingRow},
+    timeline::Elapsed,
+};
+
+/// How often a drain looks whether it is quiet. Times to clean are known to within this.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Looks in the window of a reading. Their median is the reading, their spread its dither.
+const LOOKS: u32 = 3;
+
+/// How far the readings of a rest stay from its ends, at most.
+const REST_MARGIN: Duration = Duration::from_millis(300);
+
+type Tell<'t> = &'t mut dyn FnMut(&Progress);
+
+impl Conductor<'_> {
+    pub(super) fn step(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        match step.phase {
+            Phase::Standing => self.standing(plan, step, tell),
+            Phase::Trial => self.trial(plan, step, tell),
+            Phase::Rest => self.rest(plan, step, tell),
+            Phase::Dose => self.dose(plan, step, tell),
+            Phase::Drain => self.drain(plan, step, tell),
+            Phase::Probe => self.probe(plan, step, tell),
+            Phase::Settle => self.settle(plan, step, tell),
+            Phase::Read => self.read(plan, step, tell),
+        }
+    }
+
+    fn end_of(&self, step: &Step) -> Elapsed {
+        self.now.began + step.length.longest()
+    }
+
+    fn standing(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        let end = self.end_of(step);
+        while self.driver.standing() < u64::from(plan.standing) {
+            if self.clock.now() >= end || self.tally.counts().errors() > 0 {
+                return Err(self.not_as_the_profile_says().into());
+            }
+            self.pump(plan, self.clock.now() + LOOK_EVERY, tell)?;
+        }
+        Ok(())
+    }
+
+    fn trial(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        let end = self.end_of(step);
+        loop {
+            self.pump(plan, self.clock.now() + LOOK_EVERY, tell)?;
+            let counts = self.tally.counts();
+            let over = counts.pending == 0 && counts.live() <= u64::from(plan.standing);
+            if counts.errors() > 0
+                || counts.captures_failed > 0
+                || (!over && self.clock.now() >= end)
+            {
+                return Err(self.not_as_the_profile_says().into());
+            }
+            if over {
+                return Ok(());
+            }
+        }
+    }
+
+    fn not_as_the_profile_says(&self) -> SoakError {
+        SoakError::Trial {
+            problems: self
+                .driver
+                .problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+
+    fn rest(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        let length = step.length.longest();
+        let margin = REST_MARGIN.min(length / 8);
+        for (kind, after) in [
+            (ReadingKind::RestStart, margin),
+            (ReadingKind::RestEnd, length - margin),
+        ] {
+            self.pump(plan, self.now.began + after, tell)?;
+            let look = self.observer.settled_look();
+            self.write_reading(kind, vec![look])?;
+        }
+        self.pump(plan, self.end_of(step), tell)
+    }
+
+    fn dose(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        if let Some(retain) = step.retain {
+            let kept = self
+                .observer
+                .retain(retain.bytes, u64::from(retain.blocks))?;
+            self.retained.0 += kept.blocks;
+            self.retained.1 += kept.bytes;
+        }
+        self.pump(plan, self.end_of(step), tell)?;
+        self.driver.recall();
+        Ok(())
+    }
+
+    /// Looks until every count is back, and writes what lingered. A drain of fixed length only takes the baseline.
+    fn drain(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        let Length::UntilQuiet { at_least, .. } = step.length else {
+            self.pump(plan, self.end_of(step), tell)?;
+            let look = self.observer.look();
+            self.baseline = Baseline::of(&self.tally.counts(), &look);
+            self.remember_lingering(&look);
+            return Ok(());
+        };
+        let (earliest, end) = (self.now.began + at_least, self.end_of(step));
+        let mut drain = Drain::begin(self.now.began, self.baseline);
+        let look = loop {
+            let look = self.observer.look();
+            drain.see(&look, &self.lingered);
+            let now = self.clock.now();
+            let quiet = now >= earliest && self.baseline.all_gone(&self.tally.counts(), &look);
+            if quiet || now >= end {
+                break look;
+            }
+            self.pump(plan, now + LOOK_EVERY, tell)?;
+        };
+        let dose = self.tally.counts().since(&self.before_dose);
+        for row in drain.end(self.clock.now(), self.now.cycle, &dose) {
+            self.dir.cleanup(&row)?;
+        }
+        self.remember_lingering(&look);
+        self.baseline = Baseline {
+            own: self.baseline.own,
+            ..Baseline::of(&self.tally.counts(), &look)
+        };
+        Ok(())
+    }
+
+    fn remember_lingering(&mut self, look: &Sample) {
+        if let Some(sockets) = &look.sockets {
+            self.lingered = sockets.held_by_leave;
+        }
+    }
+
+    fn probe(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        let end = self.end_of(step);
+        self.pump(plan, end - step.length.longest() / 4, tell)?;
+        let live = self.tally.counts().live();
+        self.probe = Some((self.observer.full_look(), live));
+        self.pump(plan, end, tell)?;
+        self.driver.recall();
+        Ok(())
+    }
+
+    /// Waits for the probe's connections to go; sessions have had their time in the drain.
+    fn settle(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        let Length::UntilQuiet { at_least, .. } = step.length else {
+            return self.pump(plan, self.end_of(step), tell);
+        };
+        let (earliest, end) = (self.now.began + at_least, self.end_of(step));
+        self.pump(plan, earliest, tell)?;
+        loop {
+            let look = self.observer.look();
+            let now = self.clock.now();
+            if now >= end || self.baseline.connections_gone(&self.tally.counts(), &look) {
+                return Ok(());
+            }
+            self.pump(plan, now + LOOK_EVERY, tell)?;
+        }
+    }
+
+    fn read(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+        let spacing = step.length.longest() / LOOKS;
+        let mut looks = Vec::new();
+        for number in 0..LOOKS {
+            self.pump(plan, self.now.began + spacing * number, tell)?;
+            looks.push(self.observer.settled_look());
+        }
+        self.write_reading(ReadingKind::Cycle, looks)?;
+        self.probe = None;
+        self.pump(plan, self.end_of(step), tell)?;
+        self.write_latency()?;
+        Ok(())
+    }
+
+    fn write_reading(&mut self, kind: ReadingKind, looks: Vec<Sample>) -> Result<(), SoakError> {
+        let (probe, probe_live) = self.probe.clone().unzip();
+        let counts = self.tally.counts();
+        self.exposure.advance(self.clock.now(), &counts);
+        let row = ReadingRow {
+            kind,
+            cycle: self.now.cycle,
+            looks,
+            counts,
+            exposure: self.exposure.sums(),
+            retained_blocks: self.retained.0,
+            retained_bytes: self.retained.1,
+            probe,
+            probe_live,
+        };
+        Ok(self.dir.reading(&row)?)
+    }
+}
