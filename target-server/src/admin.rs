@@ -3,7 +3,7 @@
 //! In: JSON requests with a bearer token. Out: JSON, heap_v2 text, DHAT JSON. Start at [`answer`], the table.
 //! It lives on its own thread with its own runtime: asking must not touch the path being measured. Counts are atomics; only
 //! `settle` sends the data thread a word. Behind it is this process ([`Own`]) or, with `--workers`, the sum of several
-//! ([`Workers`](crate::supervisor::Workers)).
+//! ([`Workers`]).
 
 use std::{
     cell::RefCell,

@@ -1,7 +1,7 @@
 //! What the server was asked to be: flags over environment over one TOML file, resolved once at start.
 //!
 //! In: the command line, `TARGET_…` variables, a file. Out: one [`Config`], every value typed and in its unit.
-//! Start at the table in [`settings`]: one line per key gives the flag, the variable, the TOML key, the default and the help.
+//! Start at the table in `settings!`: one line per key gives the flag, the variable, the TOML key, the default and the help.
 //! A file with an unknown key is refused with its line and the allowed keys. Nothing here opens a socket.
 
 use std::{
@@ -437,6 +437,15 @@ mod tests {
         assert_eq!(
             format!("{:?}", said.resolve().expect("resolves")),
             format!("{:?}", Config::defaults())
+        );
+    }
+
+    #[test]
+    fn the_example_file_in_the_repository_is_the_one_we_print() {
+        assert_eq!(
+            include_str!("../target.example.toml"),
+            example().to_string(),
+            "run target-jemalloc --print-config"
         );
     }
 

@@ -1,6 +1,6 @@
 //! The public listener: accept, permit, one task per connection, drain.
 //!
-//! In: a bound socket. Out: requests for [`routes`](crate::routes), and a [`Peer`] for everybody who serves one connection.
+//! In: a bound socket. Out: requests for [`routes`], and a [`Peer`] for everybody who serves one connection.
 //! At the connection limit a newcomer is answered 503 by a short task; when even accepting fails, the loop backs off.
 //! A connection ends when its peer leaves, when its peer takes nothing for the write timeout, when it is cut, or by the drain.
 

@@ -8,7 +8,7 @@
 //!
 //! | leak | where its value goes |
 //! |---|---|
-//! | session never expires; kept on disconnect | [`Sessions::sweep`](crate::sessions::Sessions::sweep), `Visit`'s drop |
+//! | session never expires; kept on disconnect | `Sessions::sweep`, `Visit`'s drop |
 //! | history unbounded; replay log per event | `sessions::Session::remember`, `Session::next_event` (both end in `trim`) |
 //! | sender kept in the registry; reference cycle | `stream::open` (has the session, the feeder and the body in hand) |
 //! | generator outlives its client; zombie producer | `stream::queue::Feeder::wait_until` and `Feeder::send`, the two places that notice the client left |

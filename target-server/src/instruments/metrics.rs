@@ -36,65 +36,39 @@ impl Metrics {
 #[derive(Debug)]
 struct Scrape(Arc<Counters>);
 
+/// Name, help and how to read it.
+type Row = (&'static str, &'static str, fn(&Counters) -> u64);
+
+#[rustfmt::skip] // a table
+const TOTALS: [Row; 9] = [
+    ("connections_opened", "Connections accepted", |c| c.connections.opened()),
+    ("connections_closed", "Connections closed", |c| c.connections.ended()[0]),
+    ("connections_refused", "Connections answered 503 at the limit", |c| c.refused.get()),
+    ("streams_opened", "Event streams opened", |c| c.streams.opened()),
+    ("sessions_created", "Sessions created", |c| c.sessions.opened()),
+    ("turns", "Chat answers completed", |c| c.turns.get()),
+    ("events", "Events handed to connections", |c| c.events.get()),
+    ("dropped_events", "Events lost to slow clients", |c| c.dropped_events.get()),
+    ("stream_bytes", "Bytes of event streams handed to connections", |c| c.stream_bytes.get()),
+];
+
+const NOW: [Row; 3] = [
+    ("connections", "Connections open now", |c| {
+        c.connections.live()
+    }),
+    ("streams", "Event streams open now", |c| c.streams.live()),
+    ("sessions", "Sessions alive now", |c| c.sessions.live()),
+];
+
 impl Collector for Scrape {
     fn encode(&self, mut out: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let counters = &self.0;
-        for (name, help, value) in [
-            (
-                "connections_opened",
-                "Connections accepted",
-                counters.connections.opened(),
-            ),
-            (
-                "connections_closed",
-                "Connections closed",
-                counters.connections.ended()[0],
-            ),
-            (
-                "connections_refused",
-                "Connections answered 503 at the limit",
-                counters.refused.get(),
-            ),
-            (
-                "streams_opened",
-                "Event streams opened",
-                counters.streams.opened(),
-            ),
-            (
-                "sessions_created",
-                "Sessions created",
-                counters.sessions.opened(),
-            ),
-            ("turns", "Chat answers completed", counters.turns.get()),
-            (
-                "events",
-                "Events handed to connections",
-                counters.events.get(),
-            ),
-            (
-                "dropped_events",
-                "Events lost to slow clients",
-                counters.dropped_events.get(),
-            ),
-            (
-                "stream_bytes",
-                "Bytes of event streams handed to connections",
-                counters.stream_bytes.get(),
-            ),
-        ] {
-            let total = ConstCounter::new(value);
+        for (name, help, read) in TOTALS {
+            let total = ConstCounter::new(read(counters));
             total.encode(out.encode_descriptor(name, help, None, total.metric_type())?)?;
         }
-        for (name, help, value) in [
-            (
-                "connections",
-                "Connections open now",
-                counters.connections.live(),
-            ),
-            ("streams", "Event streams open now", counters.streams.live()),
-            ("sessions", "Sessions alive now", counters.sessions.live()),
-        ] {
-            let now = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        for (name, help, read) in NOW {
+            let now = ConstGauge::new(i64::try_from(read(counters)).unwrap_or(i64::MAX));
             now.encode(out.encode_descriptor(name, help, None, now.metric_type())?)?;
         }
         by_label(

@@ -1,6 +1,6 @@
 //! Streams: a generator task writes events into a bounded queue; the connection takes them out as a response body.
 //!
-//! [`open`] starts both ends. [`chat`] and [`feed`] are the two generators; [`queue`] is what connects them to [`body`].
+//! [`open`] starts both ends. [`chat()`] and [`feed()`] are the two generators; [`queue`] is what connects them to [`body`].
 //! Whoever stops first tells the other: a client that leaves drops the body, which ends the generator at once, even when no
 //! event is due; a generator that has said everything ends the body. Times are paced by tokio's clock; one task per stream.
 

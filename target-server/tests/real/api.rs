@@ -211,79 +211,17 @@ fn a_feed_without_a_session_goes_on_after_the_last_event_id() {
     assert_eq!(rest, all[3..]);
 }
 
-#[test]
-fn what_a_client_gets_wrong_has_a_clear_status_and_a_json_body() {
-    let target = Target::start(FAST);
-    let form = "content-type: application/x-www-form-urlencoded\r\n";
-    let long = format!("message={}", "x".repeat(1001));
-    let longest = format!("message={}", "%C3%A9".repeat(1000)); // 1000 characters, 2000 bytes, 6000 on the wire
-    let huge = format!("message={}", "x".repeat(9000));
-    for (method, path, headers, body, status) in [
-        ("GET", "/nowhere", "", "", 404),
-        ("GET", "/chat", "", "", 405),
-        ("POST", "/events", "", "", 405),
-        ("GET", "/conversations/7/history", "", "", 422),
-        (
-            "GET",
-            &*format!("/conversations/{NOBODY}/history"),
-            "",
-            "",
-            404,
-        ),
-        (
-            "GET",
-            &*format!("/conversations/{NOBODY}/history?limit=0"),
-            "",
-            "",
-            422,
-        ),
-        ("DELETE", &*format!("/conversations/{NOBODY}"), "", "", 404),
-        ("GET", &*format!("/events?session={NOBODY}"), "", "", 404),
-        ("GET", "/events?session=7", "", "", 422),
-        ("GET", "/events?interval_ms=0", "", "", 422),
-        ("GET", "/events?interval_ms=fast", "", "", 422),
-        ("GET", "/events?bytes=65537", "", "", 422),
-        ("GET", "/events?bytes=-1", "", "", 422),
-        ("GET", "/events?limit=0", "", "", 422),
-        ("GET", "/events?interval=5", "", "", 422),
-        ("POST", "/chat", form, "", 422),
-        ("POST", "/chat", form, "message=", 422),
-        ("POST", "/chat", form, "massage=hello", 422),
-        ("POST", "/chat", form, "=&&&%%%", 422),
-        ("POST", "/chat", form, &long, 422),
-        ("POST", "/chat", form, &longest, 200),
-        (
-            "POST",
-            "/chat",
-            form,
-            "message=hello&conversation_id=7",
-            422,
-        ),
-        ("POST", "/chat", form, &huge, 413),
-        (
-            "POST",
-            "/chat",
-            "content-type: application/json\r\n",
-            "{\"message\":\"hello\"}",
-            415,
-        ),
-        ("POST", "/chat", "", "message=hello", 415),
-        (
-            "POST",
-            "/chat",
-            "content-type: application/x-www-form-urlencoded; charset=utf-8\r\n",
-            "message=hello",
-            200,
-        ),
-    ] {
+/// Sends each request on a connection of its own; anything but 200 must explain itself in JSON.
+fn statuses_are(target: &Target, requests: &[(&str, &str, &str, &str, u16)]) {
+    for (method, path, headers, body, status) in requests {
         let answer = target.client().ask(method, path, headers, body.as_bytes());
         assert_eq!(
             answer.status,
-            status,
+            *status,
             "{method} {path} {body:.40}: {}",
             answer.text()
         );
-        if status != 200 {
+        if *status != 200 {
             let body = answer.json();
             assert!(
                 body["error"].is_string() && body["message"].is_string(),
@@ -291,10 +229,31 @@ fn what_a_client_gets_wrong_has_a_clear_status_and_a_json_body() {
             );
         }
     }
-    let answer = target
-        .client()
-        .ask("POST", "/chat", form, b"message=\xff\xfe");
-    assert_eq!(answer.status, 400, "{}", answer.text());
+}
+
+#[test]
+fn a_wrong_path_method_or_query_has_a_clear_status_and_a_json_body() {
+    let target = Target::start(FAST);
+    let conversation = format!("/conversations/{NOBODY}");
+    let history = format!("{conversation}/history");
+    #[rustfmt::skip]
+    statuses_are(&target, &[
+        ("GET", "/nowhere", "", "", 404),
+        ("GET", "/chat", "", "", 405),
+        ("POST", "/events", "", "", 405),
+        ("GET", "/conversations/7/history", "", "", 422),
+        ("GET", &history, "", "", 404),
+        ("GET", &format!("{history}?limit=0"), "", "", 422),
+        ("DELETE", &conversation, "", "", 404),
+        ("GET", &format!("/events?session={NOBODY}"), "", "", 404),
+        ("GET", "/events?session=7", "", "", 422),
+        ("GET", "/events?interval_ms=0", "", "", 422),
+        ("GET", "/events?interval_ms=fast", "", "", 422),
+        ("GET", "/events?bytes=65537", "", "", 422),
+        ("GET", "/events?bytes=-1", "", "", 422),
+        ("GET", "/events?limit=0", "", "", 422),
+        ("GET", "/events?interval=5", "", "", 422),
+    ]);
     assert_eq!(
         target
             .client()
@@ -306,10 +265,41 @@ fn what_a_client_gets_wrong_has_a_clear_status_and_a_json_body() {
         target.client().ask("PUT", "/chat", "", b"").header("allow"),
         Some("POST")
     );
+    target.wait_until_quiet();
+}
+
+#[test]
+fn a_wrong_form_has_a_clear_status_and_leaves_no_session() {
+    let target = Target::start(FAST);
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let charset = "content-type: application/x-www-form-urlencoded; charset=utf-8\r\n";
+    let json = "content-type: application/json\r\n";
+    let long = format!("message={}", "x".repeat(1001));
+    let longest = format!("message={}", "%C3%A9".repeat(1000)); // 1000 characters, 6000 bytes on the wire
+    let huge = format!("message={}", "x".repeat(9000));
+    #[rustfmt::skip]
+    statuses_are(&target, &[
+        ("POST", "/chat", form, "", 422),
+        ("POST", "/chat", form, "message=", 422),
+        ("POST", "/chat", form, "massage=hello", 422),
+        ("POST", "/chat", form, "=&&&%%%", 422),
+        ("POST", "/chat", form, &long, 422),
+        ("POST", "/chat", form, &longest, 200),
+        ("POST", "/chat", form, "message=hello&conversation_id=7", 422),
+        ("POST", "/chat", form, &huge, 413),
+        ("POST", "/chat", json, "{\"message\":\"hello\"}", 415),
+        ("POST", "/chat", "", "message=hello", 415),
+        ("POST", "/chat", charset, "message=hello", 200),
+    ]);
+    let answer = target
+        .client()
+        .ask("POST", "/chat", form, b"message=\xff\xfe");
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    let sessions = &target.wait_until_quiet()["sessions"];
     assert_eq!(
-        target.wait_until_quiet()["sessions"]["live"].as_u64(),
+        sessions["live"].as_u64(),
         Some(2),
-        "only what was served left a session"
+        "only what was served left one"
     );
 }
 

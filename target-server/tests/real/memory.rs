@@ -86,23 +86,24 @@ fn an_idle_server_reads_the_same_again_and_again() {
     );
 }
 
+/// The first rounds raise what tokio keeps at its high-water mark (2 KiB for 200 tasks runnable at once), and how far depends on
+/// how busy the machine is. Then the line is flat; 3 bytes per connection would keep it from ever resting.
 #[test]
-fn after_churn_the_memory_of_an_honest_server_is_what_it_was() {
+fn after_churn_the_memory_of_an_honest_server_comes_to_rest() {
+    const AT_REST: usize = 5;
     let target = Target::start(HONEST);
     let mut scale = Scale::new(&target);
-    let readings: Vec<_> = (0..7)
-        .map(|_| {
-            churn(&target);
-            scale.read()
-        })
-        .collect();
-    println!("allocated after rounds of 200: {readings:?}");
-    let (low, high) = readings[2..]
-        .iter()
-        .fold((i64::MAX, i64::MIN), |(low, high), bytes| {
-            (low.min(*bytes), high.max(*bytes))
-        });
-    assert!(high - low <= 512, "{readings:?}");
+    let mut readings = Vec::new();
+    while readings.len() < 20 {
+        churn(&target);
+        readings.push(scale.read());
+        let last = &readings[readings.len().saturating_sub(AT_REST)..];
+        let (low, high) = (last.iter().min(), last.iter().max());
+        if last.len() == AT_REST && high.zip(low).is_some_and(|(high, low)| high - low <= 512) {
+            return;
+        }
+    }
+    panic!("allocated after rounds of 200 connections: {readings:?}");
 }
 
 #[test]
