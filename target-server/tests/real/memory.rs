@@ -87,7 +87,7 @@ fn an_idle_server_reads_the_same_again_and_again() {
 }
 
 /// The first rounds raise what tokio keeps at its high-water mark (2 KiB for 200 tasks runnable at once), and how far depends on
-/// how busy the machine is. Then the line is flat; 3 bytes per connection would keep it from ever resting.
+/// how busy the machine is. Then the line is flat; one byte per connection would keep it from ever resting.
 #[test]
 fn after_churn_the_memory_of_an_honest_server_comes_to_rest() {
     const AT_REST: usize = 5;

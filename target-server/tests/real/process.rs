@@ -72,27 +72,47 @@ fn the_ready_file_says_where_and_who() {
 #[test]
 fn a_variable_wins_over_the_file_and_a_flag_over_both() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), "chunks = 1\nmetrics = false\nseed = 1\n").expect("writable");
-    let help = Command::new(JEMALLOC)
-        .arg("--help")
-        .output()
-        .expect("help")
-        .stdout;
-    let help = String::from_utf8(help).expect("UTF-8");
+    std::fs::write(file.path(), "workers = 1\nchunks = 1\nmetrics = false\n").expect("writable");
+    let config = ["--config", file.path().to_str().expect("UTF-8")];
+    let refused = |flags: &[&str]| {
+        let mut command = Command::new(JEMALLOC);
+        let command = command.env("TARGET_WORKERS", "0").args(config).args(flags);
+        String::from_utf8(command.output().expect("the server runs").stderr).expect("UTF-8")
+    };
     assert!(
-        help.contains("TARGET_CHUNKS") && help.contains("[default: 30m]"),
-        "{help}"
+        refused(&[]).contains("--workers must be"),
+        "the variable, not the file"
     );
-    let target = Target::start(&[
-        "--config",
-        file.path().to_str().expect("UTF-8"),
-        "--chunks",
-        "2",
-        "--chunk-interval",
-        "0s",
-    ]);
-    assert_eq!(target.chat("message=hello").events().len(), 4, "the flag");
-    assert_eq!(target.get("/metrics").status, 404, "the file");
+    let flags = ["--workers", "1", "--queue-events", "0"];
+    assert!(
+        refused(&flags).contains("--queue-events must be"),
+        "the flag, not the variable"
+    );
+    let target =
+        Target::start(&[&config[..], &["--chunks", "2", "--chunk-interval", "0s"]].concat());
+    assert_eq!(
+        target.chat("message=hello").events().len(),
+        4,
+        "the flag, not the file"
+    );
+    assert_eq!(
+        target.get("/metrics").status,
+        404,
+        "the file, not the default"
+    );
+}
+
+#[test]
+fn the_help_names_every_variable_and_default() {
+    let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
+    for part in [
+        "TARGET_CHUNKS",
+        "[default: 30m]",
+        "TARGET_READY_FILE",
+        "TARGET_DEFECT",
+    ] {
+        assert!(help.contains(part), "{part} in {help}");
+    }
 }
 
 #[test]
