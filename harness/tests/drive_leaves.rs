@@ -1,4 +1,5 @@
 //! Every way of leaving, as the server's kernel saw it. The test is the server: it accepts, answers, and looks what arrives.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     io::{self, Read, Write},
@@ -11,7 +12,10 @@ use std::{
 use socket2::SockRef;
 use sse_soak::{
     drive::{DriveConfig, Driver, Limits},
-    plan::{Batch, Exchange, Expect, Leave, Request, Script, SessionUse, Stay, Unit},
+    plan::{
+        Batch, Capture, CaptureBy, CaptureFrom, Exchange, Expect, Leave, Request, Script,
+        SessionUse, Stay, Unit,
+    },
     timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
 };
 
@@ -82,14 +86,21 @@ impl Stage {
 
     fn play_over(&self, leave: Leave, count: u32, stay: Stay, over: Duration) {
         let batch = Batch {
+            over,
+            ..self.batch(leave, count, stay)
+        };
+        self.driver.play(self.clock.now(), vec![batch]);
+    }
+
+    fn batch(&self, leave: Leave, count: u32, stay: Stay) -> Batch {
+        Batch {
             script: 0,
             leave,
             count,
             after: Duration::ZERO,
-            over,
+            over: Duration::ZERO,
             stay,
-        };
-        self.driver.play(self.clock.now(), vec![batch]);
+        }
     }
 
     fn accept(&self) -> Peer {
@@ -435,4 +446,468 @@ fn stop_drops_everyone_and_opens_nothing_more() {
     stage.until("nothing pending", || stage.counts().pending == 0);
     assert_eq!(stage.counts().opened, 3);
     assert_eq!(stage.driver.died(), None);
+}
+
+/// What becomes of one client that gets this answer, and what is said about it.
+fn meets(answer: &str, close: bool, end: End) -> String {
+    let stage = Stage::with(vec![get("/events")], |config| {
+        config.limits.first_event = Duration::from_millis(150);
+        config.limits.head = Duration::from_millis(150);
+        config.limits.line_bytes = 1000;
+    });
+    stage.play(Leave::Fin, 1, LONG);
+    let mut peer = stage.accept();
+    peer.request();
+    // The client may be gone before all of it is sent.
+    peer.0.write_all(answer.as_bytes()).ok();
+    if close {
+        peer.0.shutdown(std::net::Shutdown::Write).ok();
+    }
+    stage.all_end(end, 1);
+    assert_eq!(stage.counts().closed[Leave::Fin.index()], 1);
+    assert_eq!(stage.driver.died(), None);
+    stage.problem()
+}
+
+#[test]
+fn what_a_bad_server_does_is_counted_by_reason_and_worded() {
+    let head = |headers: &str| format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
+    let stream = |headers: &str| head(&format!("Content-Type: text/event-stream\r\n{headers}"));
+    let endless = format!("HTTP/1.1 200 OK\r\n{}", "X: y\r\n".repeat(20_000));
+    let long_line = format!("{}data: {}", stream(""), "x".repeat(2000));
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(50);
+    for (answer, close, end, words) in [
+        (
+            "hello\r\n\r\n",
+            false,
+            End::BadResponse,
+            "GET /events: the answer is not HTTP/1: invalid HTTP version",
+        ),
+        (
+            &endless,
+            false,
+            End::BadResponse,
+            "GET /events: the answer is not HTTP/1: too many headers",
+        ),
+        (
+            &format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(70_000)),
+            false,
+            End::BadResponse,
+            "GET /events: the head of the answer is longer than 32768 bytes",
+        ),
+        (
+            &format!("{STREAM}xyz\r\n"),
+            false,
+            End::BadResponse,
+            "GET /events: a chunk size is no hexadecimal number",
+        ),
+        (
+            &format!("{STREAM}{}\r\n", "f".repeat(17)),
+            false,
+            End::BadResponse,
+            "GET /events: a chunk size is no hexadecimal number",
+        ),
+        (
+            &long_line,
+            false,
+            End::BadResponse,
+            "GET /events: a line of the event stream is longer than 1000 bytes",
+        ),
+        (
+            &head("Content-Type: text/html\r\nContent-Length: 0\r\n"),
+            false,
+            End::BadResponse,
+            "GET /events answered 200 with `text/html` instead of text/event-stream",
+        ),
+        (
+            &stream("Content-Encoding: gzip\r\n"),
+            false,
+            End::BadResponse,
+            "GET /events answered 200 with content coding `gzip`, which nobody asked for, instead of text/event-stream",
+        ),
+        (
+            &stream("Content-Length: 9\r\nContent-Length: 8\r\n"),
+            false,
+            End::BadResponse,
+            "GET /events: the content length of the answer is invalid",
+        ),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: /events\r\nContent-Length: 0\r\n\r\n",
+            false,
+            End::HttpStatus,
+            "GET /events answered 302 instead of 200",
+        ),
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n{\"error\":404}",
+            false,
+            End::HttpStatus,
+            "GET /events answered 404 instead of 200: {\\\"error\\\":404}",
+        ),
+        (
+            "HTTP/1.1 500 Oops\r\n\r\nit bur",
+            true,
+            End::HttpStatus,
+            "GET /events answered 500 instead of 200: it bur",
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            false,
+            End::HttpStatus,
+            "GET /events answered 204 instead of 200",
+        ),
+        (
+            "",
+            false,
+            End::TimedOut,
+            "GET /events had no answer within 150ms",
+        ),
+        (
+            &interim,
+            false,
+            End::TimedOut,
+            "GET /events had no answer within 150ms",
+        ),
+        (
+            STREAM,
+            false,
+            End::TimedOut,
+            "GET /events had no first event within 150ms",
+        ),
+        (
+            &format!("{STREAM}5\r\n: hi\n\r\n"),
+            false,
+            End::TimedOut,
+            "GET /events had no first event within 150ms",
+        ),
+        (
+            "",
+            true,
+            End::ServerClosed,
+            "GET /events was closed by the server before it answered",
+        ),
+        (
+            "HTTP/1.1 200",
+            true,
+            End::ServerClosed,
+            "GET /events was closed by the server before it answered",
+        ),
+        (
+            &format!("{STREAM}{EVENT}"),
+            true,
+            End::ServerClosed,
+            "GET /events was closed by the server in the middle of the answer",
+        ),
+        (
+            &format!("{STREAM}{EVENT}{END}"),
+            true,
+            End::ServerClosed,
+            "GET /events was closed by the server earlier than planned: the answer is complete",
+        ),
+        (
+            &format!("{STREAM}{EVENT}{END}more"),
+            false,
+            End::BadResponse,
+            "GET /events sent more than its answer",
+        ),
+    ] {
+        assert_eq!(meets(answer, close, end), words, "{answer:.60}");
+    }
+}
+
+#[test]
+fn an_error_that_never_ends_is_quoted_in_part_and_left() {
+    let answer = format!("HTTP/1.1 503 No\r\n\r\n{}", "busy ".repeat(1000));
+    let words = meets(&answer, false, End::HttpStatus);
+    assert!(words.ends_with("busy busy"), "{words}");
+    assert!(words.len() < 260, "{words}");
+}
+
+#[test]
+fn a_stream_without_any_line_break_is_cut_off_and_costs_no_memory() {
+    let stage = Stage::with(vec![get("/events")], |config| {
+        config.limits.line_bytes = 200 << 20;
+    });
+    stage.play(Leave::Complete, 1, Stay::ToTheEnd);
+    let mut peer = stage.serve("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ");
+    let block = vec![b'x'; 1 << 20];
+    for _ in 0..300 {
+        if peer.0.write_all(&block).is_err() {
+            break;
+        }
+    }
+    stage.all_end(End::BadResponse, 1);
+    assert!(stage.problem().contains("longer than"), "{stage}");
+}
+
+#[test]
+fn a_reset_by_the_server_is_a_reset() {
+    for leave in [Leave::Fin, Leave::Stall] {
+        let stage = Stage::new(vec![get("/events")]);
+        stage.play(leave, 1, LONG);
+        let peer = stage.serve(STREAM);
+        SockRef::from(&peer.0)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(peer);
+        stage.all_end(End::ServerReset, 1);
+        assert_eq!(stage.problem(), "GET /events was reset by the server");
+    }
+}
+
+#[test]
+fn a_refused_connect_never_counts_as_closed() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let stage = Stage::with(vec![get("/events")], |config| config.addr = free);
+    stage.play(Leave::Fin, 12, NOW);
+    stage.all_end(End::ConnectFailed, 12);
+    assert_eq!(stage.counts().closed_total(), 0);
+    assert_eq!(stage.counts().opened, 12);
+    assert_eq!(stage.problem(), format!("connect to {free} refused (x 12)"));
+}
+
+#[test]
+fn openings_beyond_the_limit_are_lost_and_counted() {
+    let stage = Stage::with(vec![get("/events")], |config| config.limits.most_open = 2);
+    stage.play(Leave::Fin, 5, LONG);
+    let _peers = [stage.serve(STREAM), stage.serve(STREAM)];
+    stage.until("the losses", || stage.counts().not_opened == 3);
+    assert_eq!(stage.counts().opened, 2);
+    assert_eq!(stage.counts().live(), 2);
+}
+
+fn chat(body: &str, session: SessionUse, counts: Unit) -> Exchange {
+    let mut exchange = get("/chat");
+    exchange.request.method = "POST".into();
+    exchange.request.body = body.into();
+    Exchange {
+        session,
+        counts,
+        ..exchange
+    }
+}
+
+fn creates(from: CaptureFrom, by: CaptureBy, pool: Option<usize>) -> SessionUse {
+    SessionUse::Creates {
+        capture: Capture { from, by },
+        pool,
+    }
+}
+
+fn chunk(data: &str) -> String {
+    format!("{:x}\r\n{data}\r\n", data.len())
+}
+
+#[test]
+fn a_conversation_goes_on_over_one_connection_with_the_session_it_was_given() {
+    let from_event = creates(
+        CaptureFrom::Event("connected".into()),
+        CaptureBy::Pointer("/conversation_id".into()),
+        None,
+    );
+    let mut stream = get("/events?session={session}");
+    stream.session = SessionUse::Uses { pool: None };
+    let stage = Stage::new(vec![
+        chat("message=hi+{n}", from_event, Unit::Session),
+        stream,
+    ]);
+    stage.play(Leave::Fin, 1, NOW);
+    let mut peer = stage.accept();
+    let request = peer.request();
+    assert!(request.starts_with("POST /chat HTTP/1.1\r\n"), "{request}");
+    assert!(
+        request.ends_with("Content-Length: 12\r\n\r\nmessage=hi+0"),
+        "{request}"
+    );
+    let wire = format!(
+        "HTTP/1.1 100 Continue\r\n\r\n{STREAM}{}{}{END}",
+        chunk("event: connected\ndata: {\"conversation_id\":"),
+        chunk("\"c-7\"}\n\ndata: x\n\n"),
+    );
+    for byte in wire.as_bytes() {
+        peer.0.write_all(&[*byte]).unwrap();
+    }
+    let request = peer.request();
+    assert!(
+        request.starts_with("GET /events?session=c-7 HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert_eq!(peer.sees_now(), Arrived::NothingYet);
+    peer.send(STREAM);
+    peer.send(EVENT);
+    assert_eq!(peer.sees(), Arrived::Fin);
+    stage.all_end(End::AsPlanned, 1);
+    let counts = stage.counts();
+    assert_eq!((counts.sessions_created, counts.turns), (1, 0));
+    assert_eq!((counts.events, counts.captures_failed), (3, 0));
+    assert_eq!(stage.driver.take_latency().first_event.len(), 2);
+}
+
+#[test]
+fn a_session_is_shared_by_its_pool_until_it_is_deleted() {
+    let header = creates(
+        CaptureFrom::Header("Mcp-Session-Id".into()),
+        CaptureBy::Whole,
+        Some(0),
+    );
+    let create = Script {
+        name: "create".into(),
+        exchanges: vec![Exchange {
+            expect: Expect::Success,
+            ..chat("{}", header, Unit::Session)
+        }],
+    };
+    let turn = Script {
+        name: "turn".into(),
+        exchanges: vec![
+            chat(
+                "id={session}",
+                SessionUse::Uses { pool: Some(0) },
+                Unit::Turn,
+            ),
+            Exchange {
+                request: Request {
+                    method: "DELETE".into(),
+                    target: "/sessions/{session}".into(),
+                    headers: vec![("Mcp-Session-Id".into(), "{session}".into())],
+                    body: String::new(),
+                },
+                expect: Expect::Success,
+                session: SessionUse::Deletes,
+                counts: Unit::Nothing,
+            },
+        ],
+    };
+    let stage = Stage::with(vec![], |config| config.scripts = vec![create, turn]);
+    stage.play(Leave::Complete, 1, Stay::ToTheEnd);
+    let mut creator = stage.serve("HTTP/1.1 201 Created\r\nmcp-session-id: s9\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+    assert_eq!(creator.sees(), Arrived::Fin);
+    let mut batch = stage.batch(Leave::Complete, 1, Stay::ToTheEnd);
+    batch.script = 1;
+    stage.driver.play(stage.clock.now(), vec![batch.clone()]);
+    let mut peer = stage.accept();
+    assert!(peer.request().ends_with("\r\n\r\nid=s9"));
+    peer.send(&format!("{STREAM}{EVENT}{END}"));
+    let request = peer.request();
+    assert!(request.starts_with("DELETE /sessions/s9 "), "{request}");
+    assert!(request.contains("Mcp-Session-Id: s9\r\n"), "{request}");
+    peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(peer.sees(), Arrived::Fin);
+    stage.all_end(End::AsPlanned, 2);
+    let counts = stage.counts();
+    assert_eq!(
+        (
+            counts.sessions_created,
+            counts.turns,
+            counts.sessions_deleted
+        ),
+        (1, 1, 1)
+    );
+    // Nobody may borrow it any more.
+    stage.driver.play(stage.clock.now(), vec![batch]);
+    stage.until("the third", || stage.ended(End::BadResponse) == 1);
+    assert!(
+        stage.problem().contains("has no session to name"),
+        "{stage}"
+    );
+}
+
+#[test]
+fn a_server_that_closes_between_two_exchanges_is_named() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n",
+    ] {
+        let stage = Stage::new(vec![get("/one"), get("/two")]);
+        stage.play(Leave::Fin, 1, NOW);
+        let peer = stage.serve(answer);
+        peer.0.shutdown(std::net::Shutdown::Write).unwrap();
+        stage.all_end(End::ServerClosed, 1);
+        assert_eq!(
+            stage.problem(),
+            "GET /one was closed by the server although more requests were to follow"
+        );
+    }
+}
+
+#[test]
+fn a_capture_that_does_not_match_is_counted_and_the_rest_goes_on() {
+    let body = creates(CaptureFrom::Body, CaptureBy::Pointer("/id".into()), None);
+    let stage = Stage::new(vec![
+        Exchange {
+            expect: Expect::Success,
+            ..chat("x", body, Unit::Session)
+        },
+        get("/events"),
+    ]);
+    stage.play(Leave::Fin, 1, NOW);
+    let mut peer = stage.serve("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{\"id\":null");
+    peer.request();
+    peer.send(STREAM);
+    peer.send(EVENT);
+    assert_eq!(peer.sees(), Arrived::Fin);
+    assert_eq!(stage.counts().captures_failed, 1);
+}
+
+#[test]
+fn a_large_request_is_sent_to_its_end_before_the_answer_counts() {
+    let mut exchange = chat("", SessionUse::None, Unit::Nothing);
+    exchange.request.body = "x".repeat(8 << 20);
+    let stage = Stage::new(vec![exchange]);
+    stage.play(Leave::Complete, 1, Stay::ToTheEnd);
+    let mut peer = stage.accept();
+    assert!(peer.request().len() > 8 << 20);
+    peer.send(&format!("{STREAM}{EVENT}{END}"));
+    assert_eq!(peer.sees(), Arrived::Fin);
+    stage.all_end(End::AsPlanned, 1);
+}
+
+/// Coordinated omission: a server that stops for a while must not make the load stop, nor hide the wait.
+#[test]
+fn a_server_that_stops_is_loaded_all_the_same_and_every_wait_is_seen() {
+    let pause = Duration::from_millis(1000);
+    let stage = Stage::new(vec![get("/events")]);
+    let began = stage.clock.now();
+    stage.play_over(Leave::Fin, 100, NOW, pause);
+    // The server accepts nothing for a second; the kernel completes the handshakes. All 100 are open by then.
+    stage.until("all openings", || stage.counts().opened == 100);
+    let took = stage.clock.now().since(began);
+    assert!(took < pause + pause / 2, "opening took {took:?}");
+    for _ in 0..100 {
+        let mut peer = stage.serve(STREAM);
+        peer.send(EVENT);
+        assert_eq!(peer.sees(), Arrived::Fin);
+    }
+    stage.all_end(End::AsPlanned, 100);
+    let latency = stage.driver.take_latency();
+    assert_eq!(latency.first_event.len(), 100);
+    // Client i was due at i × 10 ms and waited at least until the second was over: the median waited half of it.
+    let median = latency.first_event.value_at_quantile(0.5);
+    assert!(median >= 450_000, "median wait {median} µs");
+    assert!(latency.late.value_at_quantile(0.9) < 50_000);
+    assert!(stage.driver.take_latency().first_event.is_empty());
+}
+
+#[test]
+fn a_flood_on_one_stream_does_not_keep_the_others_waiting() {
+    let stage = Stage::new(vec![get("/events")]);
+    stage.play(Leave::Fin, 1, LONG);
+    let flood = stage.serve("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+    let events = "data: x\n\n".repeat(7000);
+    let flooding = thread::spawn(move || {
+        let mut flood = flood;
+        while flood.0.write_all(events.as_bytes()).is_ok() {}
+    });
+    stage.until("the flood", || stage.counts().events > 100_000);
+    for _ in 0..50 {
+        stage.play(Leave::Fin, 1, NOW);
+        let mut peer = stage.serve(STREAM);
+        peer.send(EVENT);
+        assert_eq!(peer.sees(), Arrived::Fin);
+    }
+    stage.driver.recall();
+    stage.all_end(End::AsPlanned, 51);
+    flooding.join().unwrap();
 }

@@ -440,6 +440,5 @@ mod tests {
     #[test]
     fn an_idle_client_is_small() {
         assert!(size_of::<Client>() <= 256, "{}", size_of::<Client>());
-        eprintln!("SIZE {} {}", size_of::<Client>(), size_of::<Connection>());
     }
 }

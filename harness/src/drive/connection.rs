@@ -198,12 +198,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Nothing more is expected of this answer.
-    pub(super) fn give_up(&mut self) {
-        self.phase = Phase::Over;
-        self.held = None;
-    }
-
     /// Takes in bytes of an answer.
     pub(super) fn receive(
         &mut self,

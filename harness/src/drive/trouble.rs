@@ -120,6 +120,7 @@ impl Trouble {
     pub(super) fn worded(&self, label: &str) -> String {
         match self {
             Self::Connect { .. } => self.to_string(),
+            Self::Head(_) | Self::Chunk(_) | Self::Line(_) => format!("{label}: {self}"),
             _ => format!("{label} {self}"),
         }
     }
