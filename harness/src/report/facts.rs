@@ -63,20 +63,15 @@ pub(super) fn whole(count: f64) -> String {
     grouped(count.round() as i64)
 }
 
-/// Our own memory: how much, and how it drifted from the first quarter of the run to the last.
+/// Our own memory: how much, and how it drifted. The first quarter of a run is our own warm-up; from then on the medians of
+/// the next and of the last quarter are compared, so that a single step of the allocator is no drift.
 fn own(recording: &Recording) -> String {
-    let (Some(times), Some(memory)) = (
-        recording.samples.numbers("t_s"),
-        recording.samples.numbers("own_rss_bytes"),
-    ) else {
-        return "not known".into();
-    };
-    let seen: Vec<(f64, f64)> = times
+    let column = |name| recording.samples.numbers(name).unwrap_or_default();
+    let both = column("t_s")
         .iter()
         .copied()
-        .zip(memory.iter().copied())
-        .filter(|(_, bytes)| bytes.is_finite())
-        .collect();
+        .zip(column("own_rss_bytes").iter().copied());
+    let seen: Vec<(f64, f64)> = both.filter(|(_, bytes)| bytes.is_finite()).collect();
     let Some((_, now)) = seen.last().copied() else {
         return "not known".into();
     };
@@ -84,19 +79,24 @@ fn own(recording: &Recording) -> String {
     if quarter == 0 {
         return bytes(now);
     }
-    let mean = |part: &[(f64, f64)]| {
-        let count = part.len() as f64;
-        (
-            part.iter().map(|(t, _)| t).sum::<f64>() / count,
-            part.iter().map(|(_, b)| b).sum::<f64>() / count,
-        )
-    };
     let (from, to) = (
-        mean(&seen[quarter..2 * quarter]),
-        mean(&seen[seen.len() - quarter..]),
+        middle(&seen[quarter..2 * quarter]),
+        middle(&seen[seen.len() - quarter..]),
     );
     let drift = (to.1 - from.1) / (to.0 - from.0).max(1e-9) / 1024.0;
     format!("{}, drift {drift:+.2} KiB/s", bytes(now))
+}
+
+/// Median time and median size of some samples; never empty.
+fn middle(part: &[(f64, f64)]) -> (f64, f64) {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    (
+        median(part.iter().map(|(time, _)| *time).collect()),
+        median(part.iter().map(|(_, bytes)| *bytes).collect()),
+    )
 }
 
 /// `0.05 s, 0.10 s, 0.15 s`, or why there are no times.

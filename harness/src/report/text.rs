@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use super::facts::{Facts, times, whole};
 use crate::{
-    diagnose::finding::{Findings, Statement},
+    diagnose::finding::{Finding, Findings, Statement, sentence::amount},
     record::Recording,
 };
 
@@ -14,27 +14,67 @@ const WIDTH: usize = 80;
 pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) -> String {
     let mut out = String::new();
     wrapped(&mut out, "", "      ", &findings.text);
-    for finding in &findings.findings {
-        if finding.text != findings.text {
-            wrapped(&mut out, mark(finding.verdict), "      ", &finding.text);
-        }
+    let (bounds, others): (Vec<&Finding>, Vec<&Finding>) = findings
+        .findings
+        .iter()
+        .partition(|finding| is_bound(finding));
+    for finding in others
+        .iter()
+        .filter(|finding| !findings.text.contains(&finding.text))
+    {
+        wrapped(&mut out, mark(finding.verdict), "      ", &finding.text);
     }
+    table(&mut out, &bounds);
     let facts = Facts::of(recording);
     out.push('\n');
     load(&mut out, &facts);
     cleanup(&mut out, &facts);
-    line(
-        &mut out,
-        "harness",
-        &format!(
-            "own memory {}; {} samples lost, {} gaps",
-            facts.own,
-            whole(facts.lost),
-            facts.gaps
-        ),
+    let own = format!(
+        "own memory {}; {} samples lost, {} gaps",
+        facts.own,
+        whole(facts.lost),
+        facts.gaps
     );
+    line(&mut out, "harness", &own);
     line(&mut out, "recording", &folder.display().to_string());
     out
+}
+
+/// Whether a finding is a number in the table of bounds rather than a sentence.
+fn is_bound(finding: &Finding) -> bool {
+    finding.verdict == Statement::NoLeak && finding.factor.is_some() && finding.upper_95.is_some()
+}
+
+/// What does not leak, and how sure that is, a line a factor.
+fn table(out: &mut String, bounds: &[&Finding]) {
+    if bounds.is_empty() {
+        return;
+    }
+    writeln!(
+        out,
+        "\n  {:12}{:>14}{:>12}   {:22}{:>10}",
+        "no leak per", "above (95 %)", "estimate", "95 % interval", "units"
+    )
+    .expect("a string takes everything");
+    for finding in bounds {
+        let bytes = |value: Option<f64>| {
+            value.map_or_else(|| "?".into(), |value| format!("{} B", amount(value)))
+        };
+        let ends = match (finding.low, finding.high) {
+            (Some(low), Some(high)) => format!("{} … {}", amount(low), amount(high)),
+            _ => String::new(),
+        };
+        let factor = finding.factor.map_or("", |factor| factor.name());
+        let upper = finding.upper_95.map(|upper| upper.max(0.0));
+        let units = finding.units.map_or_else(String::new, whole);
+        writeln!(
+            out,
+            "  {factor:12}{:>14}{:>12}   {ends:22}{units:>10}",
+            bytes(upper),
+            bytes(finding.bytes_per_unit)
+        )
+        .expect("a string takes everything");
+    }
 }
 
 /// A sign for each kind of statement, so that a column can be read downwards.
