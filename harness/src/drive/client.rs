@@ -17,6 +17,7 @@ use super::{
     connection::{Connection, Patience},
     leave::{self, Reading},
     pacer::{Opening, Stays},
+    timers::Armed,
     trouble::{Trouble, Where},
     world::World,
 };
@@ -32,12 +33,11 @@ pub(super) struct Client {
     pub(super) socket: TcpStream,
     pub(super) connection: Connection,
     pub(super) leave: Leave,
+    /// `For` until its stay begins, then `Until`.
     pub(super) stays: Stays,
     /// What is set for it in the timers.
-    pub(super) armed: Option<Elapsed>,
+    pub(super) armed: Armed,
     pub(super) watched: Watch,
-    /// From when its stay counts.
-    stay_from: Option<Elapsed>,
     half_closed: bool,
     /// Among those who have more to read than their turn allowed.
     pub(super) unfinished: bool,
@@ -85,9 +85,8 @@ impl Client {
             connection,
             leave: opening.leave,
             stays: opening.stays,
-            armed: None,
+            armed: Armed::default(),
             watched: Watch::Nothing,
-            stay_from: None,
             half_closed: false,
             unfinished: false,
             stands: false,
@@ -116,7 +115,7 @@ impl Client {
     pub(super) fn connected(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         self.connection.connected(now, world);
         if matches!(self.leave, Leave::Early | Leave::Stall) {
-            self.stay_from = Some(now);
+            self.begin_stay(now);
         }
         self.ask(now, world)
     }
@@ -241,15 +240,26 @@ impl Client {
         }
         self.note_standing(world);
         let is_far = self.connection.has_event() && self.connection.is_in_last(world);
-        if is_far && self.stay_from.is_none() {
-            self.stay_from = Some(now);
-            if self.leave == Leave::HalfClose && !self.connection.is_over() {
-                self.half_closed = true;
-                // Fails only when the peer is gone: the next read tells.
-                self.socket.shutdown(Shutdown::Write).ok();
-            }
+        if is_far && !matches!(self.leave, Leave::Early | Leave::Stall) {
+            self.begin_stay(now);
+            self.half_close();
         }
         Ok(())
+    }
+
+    /// From here on its stay counts.
+    fn begin_stay(&mut self, now: Elapsed) {
+        if let Stays::For(length) = self.stays {
+            self.stays = Stays::Until(now + length);
+        }
+    }
+
+    fn half_close(&mut self) {
+        if self.leave == Leave::HalfClose && !self.half_closed && !self.connection.is_over() {
+            self.half_closed = true;
+            // Fails only when the peer is gone: the next read tells.
+            self.socket.shutdown(Shutdown::Write).ok();
+        }
     }
 
     fn note_standing(&mut self, world: &World) {
@@ -324,8 +334,8 @@ impl Client {
             return None;
         }
         match self.stays {
-            Stays::For(length) => self.stay_from.map(|from| from + length),
             Stays::Until(at) => Some(at),
+            Stays::For(_) => None, // its stay has not begun
             Stays::ToTheEnd | Stays::Standing => {
                 (self.leave == Leave::Early).then(Elapsed::default)
             }
@@ -439,6 +449,6 @@ mod tests {
 
     #[test]
     fn an_idle_client_is_small() {
-        assert!(size_of::<Client>() <= 256, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 192, "{}", size_of::<Client>());
     }
 }

@@ -36,13 +36,14 @@ pub(super) struct Connection {
     /// A session's id is still looked for in this answer.
     searching: bool,
     session: Option<Box<str>>,
-    /// From when the latency of the first event counts.
-    asked: Elapsed,
+    /// From when the wait for the next event counts: the opening as planned, the request, the last event.
+    waits_from: Elapsed,
     /// When the present phase began.
     since: Elapsed,
     /// When the last bytes came.
     heard: Elapsed,
-    last_event: Option<Elapsed>,
+    /// This answer has brought an event.
+    has_event: bool,
     held: Option<Box<Held>>,
 }
 
@@ -85,10 +86,10 @@ impl Connection {
             keeps_alive: true,
             searching: false,
             session: None,
-            asked: opening.due,
+            waits_from: opening.due,
             since: now,
             heard: now,
-            last_event: None,
+            has_event: false,
             held: None,
         }
     }
@@ -120,7 +121,7 @@ impl Connection {
     }
 
     pub(super) fn has_event(&self) -> bool {
-        self.last_event.is_some()
+        self.has_event
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -140,7 +141,7 @@ impl Connection {
     /// How long it took to connect, from when the plan opened it.
     pub(super) fn connected(&self, now: Elapsed, world: &mut World) {
         Tally::add(&world.tally.connected, 1);
-        record(&mut world.latency.connect, now.since(self.asked));
+        record(&mut world.latency.connect, now.since(self.waits_from));
     }
 
     /// Renders the request of this exchange into the world's buffer.
@@ -157,9 +158,9 @@ impl Connection {
             return Err(Trouble::NoSession);
         }
         self.enter(Phase::Sending, now);
-        self.last_event = None;
+        self.has_event = false;
         if self.exchange > 0 {
-            self.asked = now;
+            self.waits_from = now;
         }
         world.render(
             self.script,
@@ -241,9 +242,7 @@ impl Connection {
             Phase::Connecting => (self.since, "connection", limits.connect),
             Phase::Sending => (self.since, "chance to send its request", limits.head),
             Phase::Head => (self.since, "answer", limits.head),
-            Phase::Stream(..) if self.last_event.is_none() => {
-                (self.since, "first event", limits.first_event)
-            }
+            Phase::Stream(..) if !self.has_event => (self.since, "first event", limits.first_event),
             Phase::Stream(..) | Phase::Plain(_) if must_end => {
                 (self.heard, "byte of an unfinished answer", limits.silence)
             }
@@ -389,9 +388,11 @@ impl Connection {
             return;
         }
         Tally::add(&world.tally.events, u64::from(events));
-        match self.last_event.replace(now) {
-            Some(last) => record(&mut world.latency.gap, now.since(last)),
-            None => record(&mut world.latency.first_event, now.since(self.asked)),
+        let waited = now.since(std::mem::replace(&mut self.waits_from, now));
+        if std::mem::replace(&mut self.has_event, true) {
+            record(&mut world.latency.gap, waited);
+        } else {
+            record(&mut world.latency.first_event, waited);
         }
         world.latency.gap.saturating_record_n(0, events - 1);
     }

@@ -26,7 +26,7 @@ use super::{
     leave,
     leave::Reading,
     pacer::{Next, Opening, Pacer, Stays},
-    timers::Timers,
+    timers::{Armed, Timers},
     trouble::{Problem, Trouble},
     world::World,
 };
@@ -245,7 +245,7 @@ impl Engine {
         let now = self.clock.now();
         while let Some(key) = self.timers.pop(now) {
             let client = &mut self.clients[key];
-            client.armed = None;
+            client.armed = Armed::default();
             let result = client
                 .check_patience(now, &self.world)
                 .and_then(|()| client.read_if_slow(&mut self.buffer, now, &mut self.world));
@@ -306,8 +306,8 @@ impl Engine {
     }
 
     fn remove(&mut self, key: usize, end: End) {
-        let client = self.clients.remove(key);
-        self.timers.disarm(key, client.armed);
+        let mut client = self.clients.remove(key);
+        self.timers.disarm(&mut client.armed);
         client.gone(&self.world);
         let was_connected = client.connection.is_connected();
         // The close comes first: whoever counts us as gone finds us gone.

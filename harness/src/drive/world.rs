@@ -14,6 +14,7 @@ use super::{
     capture::Pool,
     latency::Latency,
     request::{Fill, PreparedExchange, PreparedScript},
+    timers::MOST_KEYS,
     trouble::{Problems, Trouble},
 };
 
@@ -80,7 +81,10 @@ impl World {
                 .iter()
                 .map(prepare)
                 .collect::<Result<_, _>>()?,
-            limits: config.limits,
+            limits: Limits {
+                most_open: config.limits.most_open.min(MOST_KEYS),
+                ..config.limits
+            },
             slow_bytes_per_second: config.slow_bytes_per_second.max(1),
             tally,
             latency: Latency::default(),
