@@ -1,7 +1,9 @@
 //! The target's TCP sockets, asked of the kernel by `NETLINK_SOCK_DIAG` (`man 7 sock_diag`).
 //!
-//! The kernel picks by local port, so a busy machine costs nothing more: 35 to 43 ms for 10,000 sockets, against 350 ms for parsing
-//! `/proc/net/tcp`. Only the latter can look into the network of another namespace, and is what is left where netlink is refused.
+//! The kernel picks by local port, but walks its whole table to find them: 0.5 to 0.7 ms for each address family (262,144 buckets on
+//! 24 GiB), and 0.8 µs a socket. Listeners have a table of their own (12 µs), so a family is only walked once somebody listened in it.
+//! Parsing `/proc/net/tcp` is ten times dearer; only it can look into the network of another namespace, and it is what is left where
+//! netlink is refused.
 
 use std::{
     io::{self, Read},
@@ -31,6 +33,14 @@ pub(super) struct SockDiag {
     socket: Socket,
     buffer: Vec<u8>,
     asked: u32,
+    families: [Family; 2],
+}
+
+/// IPv4 or IPv6, and whether the target was ever seen to use it. A socket outlives its listener, so once is for ever.
+#[derive(Clone, Copy, Debug)]
+struct Family {
+    number: u8,
+    used: bool,
 }
 
 impl SockDiag {
@@ -51,14 +61,28 @@ impl SockDiag {
             socket: open().map_err(SockDiagError::Refused)?,
             buffer: vec![0; 64 << 10], // the kernel never fills more than 32 KiB at once
             asked: 0,
+            families: [AF_INET, AF_INET6].map(|number| Family {
+                number,
+                used: false,
+            }),
         })
     }
 
     /// Counts the sockets whose local port is `port`.
     pub(super) fn census(&mut self, port: u16, ports: &PortBook) -> Result<Sockets, SockDiagError> {
         let mut sockets = Sockets::default();
-        for family in [AF_INET, AF_INET6] {
-            self.dump(family, port, |row| count(&mut sockets, &row, ports))?;
+        for index in 0..self.families.len() {
+            let Family { number, mut used } = self.families[index];
+            self.dump(number, port, LISTENING, |row| {
+                used = true;
+                count(&mut sockets, &row, ports);
+            })?;
+            self.families[index].used = used;
+            if used {
+                self.dump(number, port, !LISTENING, |row| {
+                    count(&mut sockets, &row, ports)
+                })?;
+            }
         }
         Ok(sockets)
     }
@@ -67,10 +91,11 @@ impl SockDiag {
         &mut self,
         family: u8,
         port: u16,
+        states: u32,
         mut each: impl FnMut(Row),
     ) -> Result<(), SockDiagError> {
         self.asked = self.asked.wrapping_add(1);
-        let request = request(family, port, self.asked);
+        let request = request(family, port, states, self.asked);
         self.socket.send(&request).map_err(SockDiagError::Refused)?;
         loop {
             let length = self.receive().map_err(SockDiagError::Refused)?;
@@ -163,6 +188,9 @@ fn count(into: &mut Sockets, row: &Row, ports: &PortBook) {
     }
 }
 
+/// A set of states, as the kernel wants it: one bit each.
+const LISTENING: u32 = 1 << LISTEN;
+
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const HEADER: usize = 16;
@@ -171,11 +199,10 @@ const REQUEST_LENGTH: u32 = 72;
 const REQUEST: usize = REQUEST_LENGTH as usize;
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2` (`include/uapi/linux/inet_diag.h`), in the machine's byte order but for ports.
-fn request(family: u8, port: u16, sequence: u32) -> [u8; REQUEST] {
+fn request(family: u8, port: u16, states: u32, sequence: u32) -> [u8; REQUEST] {
     const REQUEST_AND_DUMP: u16 = 0x1 | 0x300;
     const IPPROTO_TCP: u8 = 6;
     const WITH_MEMORY: u8 = 1 << (SKMEMINFO - 1);
-    const ALL_STATES: u32 = u32::MAX;
     const NO_COOKIE: [u8; 8] = [0xff; 8];
     let mut bytes = [0; REQUEST];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
@@ -184,7 +211,7 @@ fn request(family: u8, port: u16, sequence: u32) -> [u8; REQUEST] {
     put(6, &REQUEST_AND_DUMP.to_ne_bytes());
     put(8, &sequence.to_ne_bytes());
     put(HEADER, &[family, IPPROTO_TCP, WITH_MEMORY, 0]);
-    put(HEADER + 4, &ALL_STATES.to_ne_bytes());
+    put(HEADER + 4, &states.to_ne_bytes());
     put(HEADER + 8, &port.to_be_bytes()); // idiag_sport: the kernel filters by it
     put(HEADER + 48, &NO_COOKIE);
     bytes
