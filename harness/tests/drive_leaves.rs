@@ -469,149 +469,87 @@ fn meets(answer: &str, close: bool, end: End) -> String {
     stage.problem()
 }
 
-#[test]
-fn what_a_bad_server_does_is_counted_by_reason_and_worded() {
-    let head = |headers: &str| format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
-    let stream = |headers: &str| head(&format!("Content-Type: text/event-stream\r\n{headers}"));
-    let endless = format!("HTTP/1.1 200 OK\r\n{}", "X: y\r\n".repeat(20_000));
-    let long_line = format!("{}data: {}", stream(""), "x".repeat(2000));
-    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(50);
-    for (answer, close, end, words) in [
-        (
-            "hello\r\n\r\n",
-            false,
-            End::BadResponse,
-            "GET /events: the answer is not HTTP/1: invalid HTTP version",
-        ),
-        (
-            &endless,
-            false,
-            End::BadResponse,
-            "GET /events: the answer is not HTTP/1: too many headers",
-        ),
-        (
-            &format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(70_000)),
-            false,
-            End::BadResponse,
-            "GET /events: the head of the answer is longer than 32768 bytes",
-        ),
-        (
-            &format!("{STREAM}xyz\r\n"),
-            false,
-            End::BadResponse,
-            "GET /events: a chunk size is no hexadecimal number",
-        ),
-        (
-            &format!("{STREAM}{}\r\n", "f".repeat(17)),
-            false,
-            End::BadResponse,
-            "GET /events: a chunk size is no hexadecimal number",
-        ),
-        (
-            &long_line,
-            false,
-            End::BadResponse,
-            "GET /events: a line of the event stream is longer than 1000 bytes",
-        ),
-        (
-            &head("Content-Type: text/html\r\nContent-Length: 0\r\n"),
-            false,
-            End::BadResponse,
-            "GET /events answered 200 with `text/html` instead of text/event-stream",
-        ),
-        (
-            &stream("Content-Encoding: gzip\r\n"),
-            false,
-            End::BadResponse,
-            "GET /events answered 200 with content coding `gzip`, which nobody asked for, instead of text/event-stream",
-        ),
-        (
-            &stream("Content-Length: 9\r\nContent-Length: 8\r\n"),
-            false,
-            End::BadResponse,
-            "GET /events: the content length of the answer is invalid",
-        ),
-        (
-            "HTTP/1.1 302 Found\r\nLocation: /events\r\nContent-Length: 0\r\n\r\n",
-            false,
-            End::HttpStatus,
-            "GET /events answered 302 instead of 200",
-        ),
-        (
-            "HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n{\"error\":404}",
-            false,
-            End::HttpStatus,
-            "GET /events answered 404 instead of 200: {\\\"error\\\":404}",
-        ),
-        (
-            "HTTP/1.1 500 Oops\r\n\r\nit bur",
-            true,
-            End::HttpStatus,
-            "GET /events answered 500 instead of 200: it bur",
-        ),
-        (
-            "HTTP/1.1 204 No Content\r\n\r\n",
-            false,
-            End::HttpStatus,
-            "GET /events answered 204 instead of 200",
-        ),
-        (
-            "",
-            false,
-            End::TimedOut,
-            "GET /events had no answer within 150ms",
-        ),
-        (
-            &interim,
-            false,
-            End::TimedOut,
-            "GET /events had no answer within 150ms",
-        ),
-        (
-            STREAM,
-            false,
-            End::TimedOut,
-            "GET /events had no first event within 150ms",
-        ),
-        (
-            &format!("{STREAM}5\r\n: hi\n\r\n"),
-            false,
-            End::TimedOut,
-            "GET /events had no first event within 150ms",
-        ),
-        (
-            "",
-            true,
-            End::ServerClosed,
-            "GET /events was closed by the server before it answered",
-        ),
-        (
-            "HTTP/1.1 200",
-            true,
-            End::ServerClosed,
-            "GET /events was closed by the server before it answered",
-        ),
-        (
-            &format!("{STREAM}{EVENT}"),
-            true,
-            End::ServerClosed,
-            "GET /events was closed by the server in the middle of the answer",
-        ),
-        (
-            &format!("{STREAM}{EVENT}{END}"),
-            true,
-            End::ServerClosed,
-            "GET /events was closed by the server earlier than planned: the answer is complete",
-        ),
-        (
-            &format!("{STREAM}{EVENT}{END}more"),
-            false,
-            End::BadResponse,
-            "GET /events sent more than its answer",
-        ),
-    ] {
+/// Each answer, whether the server then closes its side, how the client ends, and the words for it.
+type Row<'a> = (&'a str, bool, End, &'a str);
+
+fn each_meets(rows: &[Row<'_>]) {
+    for &(answer, close, end, words) in rows {
         assert_eq!(meets(answer, close, end), words, "{answer:.60}");
     }
+}
+
+fn stream_with(headers: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{headers}\r\n")
+}
+
+#[test]
+fn a_head_that_makes_no_sense_is_refused() {
+    let many_headers = format!("HTTP/1.1 200 OK\r\n{}", "X: y\r\n".repeat(20_000));
+    let endless_header = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(70_000));
+    let two_lengths = stream_with("Content-Length: 9\r\nContent-Length: 8\r\n");
+    #[rustfmt::skip]
+    each_meets(&[
+        ("hello\r\n\r\n", false, End::BadResponse, "GET /events: the answer is not HTTP/1: invalid HTTP version"),
+        (&many_headers, false, End::BadResponse, "GET /events: the answer is not HTTP/1: too many headers"),
+        (&endless_header, false, End::BadResponse, "GET /events: the head of the answer is longer than 32768 bytes"),
+        (&two_lengths, false, End::BadResponse, "GET /events: the content length of the answer is invalid"),
+    ]);
+}
+
+#[test]
+fn a_body_that_is_no_event_stream_is_refused() {
+    let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n";
+    let gzip = stream_with("Content-Encoding: gzip\r\n");
+    let long_line = format!("{}data: {}", stream_with(""), "x".repeat(2000));
+    let no_size = format!("{STREAM}xyz\r\n");
+    let huge_size = format!("{STREAM}{}\r\n", "f".repeat(17));
+    let surplus = format!("{STREAM}{EVENT}{END}more");
+    #[rustfmt::skip]
+    each_meets(&[
+        (html, false, End::BadResponse, "GET /events answered 200 with `text/html` instead of text/event-stream"),
+        (&gzip, false, End::BadResponse, "GET /events answered 200 with content coding `gzip`, which nobody asked for, instead of text/event-stream"),
+        (&long_line, false, End::BadResponse, "GET /events: a line of the event stream is longer than 1000 bytes"),
+        (&no_size, false, End::BadResponse, "GET /events: a chunk size is no hexadecimal number"),
+        (&huge_size, false, End::BadResponse, "GET /events: a chunk size is no hexadecimal number"),
+        (&surplus, false, End::BadResponse, "GET /events sent more than its answer"),
+    ]);
+}
+
+#[test]
+fn a_wrong_status_is_counted_and_quoted() {
+    #[rustfmt::skip]
+    each_meets(&[
+        ("HTTP/1.1 302 Found\r\nLocation: /events\r\nContent-Length: 0\r\n\r\n", false, End::HttpStatus, "GET /events answered 302 instead of 200"),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n{\"error\":404}", false, End::HttpStatus, "GET /events answered 404 instead of 200: {\\\"error\\\":404}"),
+        ("HTTP/1.1 500 Oops\r\n\r\nit bur", true, End::HttpStatus, "GET /events answered 500 instead of 200: it bur"),
+        ("HTTP/1.1 204 No Content\r\n\r\n", false, End::HttpStatus, "GET /events answered 204 instead of 200"),
+    ]);
+}
+
+#[test]
+fn a_server_that_says_nothing_is_left_after_a_deadline() {
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(50);
+    let comment = format!("{STREAM}5\r\n: hi\n\r\n");
+    #[rustfmt::skip]
+    each_meets(&[
+        ("", false, End::TimedOut, "GET /events had no answer within 150ms"),
+        (&interim, false, End::TimedOut, "GET /events had no answer within 150ms"),
+        (STREAM, false, End::TimedOut, "GET /events had no first event within 150ms"),
+        (&comment, false, End::TimedOut, "GET /events had no first event within 150ms"),
+    ]);
+}
+
+#[test]
+fn a_server_that_closes_first_is_told_by_how_far_it_came() {
+    let cut = format!("{STREAM}{EVENT}");
+    let ended = format!("{STREAM}{EVENT}{END}");
+    #[rustfmt::skip]
+    each_meets(&[
+        ("", true, End::ServerClosed, "GET /events was closed by the server before it answered"),
+        ("HTTP/1.1 200", true, End::ServerClosed, "GET /events was closed by the server before it answered"),
+        (&cut, true, End::ServerClosed, "GET /events was closed by the server in the middle of the answer"),
+        (&ended, true, End::ServerClosed, "GET /events was closed by the server earlier than planned: the answer is complete"),
+    ]);
 }
 
 #[test]

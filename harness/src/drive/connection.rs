@@ -361,16 +361,15 @@ impl Connection {
             return Ok(());
         };
         let mut events = 0;
-        while let Some(mut data) = framing.next(input)? {
-            while let Some(piece) = decoder.next(&mut data)? {
-                events += u32::from(piece == Piece::Event);
-                if let Some(search) = &mut search {
-                    search.add(piece);
-                }
+        let read = each_piece(framing, decoder, input, |piece| {
+            events += u32::from(piece == Piece::Event);
+            if let Some(search) = &mut search {
+                search.add(piece);
             }
-        }
+        });
         let is_done = framing.is_done();
         let searched = search.map(Search::outcome);
+        // What came before an error came all the same.
         self.note_events(events, now, world);
         match searched {
             None => {}
@@ -380,7 +379,7 @@ impl Connection {
         if is_done {
             self.finish(world);
         }
-        Ok(())
+        read
     }
 
     fn note_events(&mut self, events: u32, now: Elapsed, world: &mut World) {
@@ -493,6 +492,21 @@ impl Connection {
     }
 }
 
+/// Hands on what is found in these bytes of a stream.
+fn each_piece(
+    framing: &mut Framing,
+    decoder: &mut Decoder,
+    input: &mut &[u8],
+    mut found: impl FnMut(Piece<'_>),
+) -> Result<(), Trouble> {
+    while let Some(mut data) = framing.next(input)? {
+        while let Some(piece) = decoder.next(&mut data)? {
+            found(piece);
+        }
+    }
+    Ok(())
+}
+
 /// Looking for a session in the events of one read.
 struct Search<'a> {
     held: Box<Held>,
@@ -547,4 +561,122 @@ enum Searched {
     },
     /// It did not come yet; this much of what follows it is known.
     GoesOn(Box<Held>),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        drive::{DriveConfig, pacer::Stays, request::tests as request},
+        plan::{Capture, CaptureBy, Leave, SessionUse},
+        timeline::Counts,
+    };
+
+    const START: &str = "event: connected\nid: 1\ndata: {\"id\":\"s-1\"}\n\n";
+
+    fn world() -> World {
+        let mut create = request::get("/chat");
+        create.counts = Unit::Session;
+        create.session = SessionUse::Creates {
+            capture: Capture {
+                from: CaptureFrom::Event("connected".into()),
+                by: CaptureBy::Pointer("/id".into()),
+            },
+            pool: Some(0),
+        };
+        let config = DriveConfig {
+            addr: ([127, 0, 0, 1], 1).into(),
+            host: "test".into(),
+            scripts: vec![request::script(vec![create, request::get("/{session}")])],
+            pools: 1,
+            seed: 1,
+            limits: Limits {
+                head_bytes: 400,
+                line_bytes: 100,
+                ..Limits::default()
+            },
+            stall_receive_buffer: None,
+            slow_bytes_per_second: 1,
+        };
+        World::new(&config, Arc::default()).unwrap()
+    }
+
+    /// What became of a conversation whose server sent these bytes in these cuts.
+    fn talk<'a>(cuts: impl IntoIterator<Item = &'a [u8]>) -> (Counts, Option<Box<str>>, String) {
+        let mut world = world();
+        let opening = Opening {
+            script: 0,
+            leave: Leave::Complete,
+            stays: Stays::ToTheEnd,
+            number: 0,
+            due: Elapsed::default(),
+        };
+        let now = Elapsed::default();
+        let mut connection = Connection::new(&opening, 0, now);
+        connection.ask(now, &mut world).unwrap();
+        connection.sent(now, &world);
+        let outcome = cuts
+            .into_iter()
+            .try_for_each(|cut| connection.receive(cut, now, &mut world))
+            .and_then(|()| connection.end_of_input(&mut world));
+        let words = outcome.map_or_else(|trouble| trouble.worded("GET"), |()| "over".into());
+        (world.tally.counts(), connection.session, words)
+    }
+
+    fn answers() -> impl Strategy<Value = Vec<u8>> {
+        let heads = [
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 60\r\n\r\n",
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n",
+        ];
+        let piece =
+            prop::sample::select(vec![START, "data: x\n\n", ": c\r\r", "event: y\n", "\r\n"]);
+        let body = prop::collection::vec((piece, prop::bool::weighted(0.9)), 0..8);
+        (prop::sample::select(heads.to_vec()), body).prop_map(|(head, pieces)| {
+            let is_chunked = head.contains("chunked");
+            let mut wire = head.to_owned();
+            for (piece, framed) in pieces {
+                if is_chunked && framed {
+                    wire += &format!("{:x}\r\n{piece}\r\n", piece.len());
+                } else {
+                    wire += piece;
+                }
+            }
+            if is_chunked {
+                wire += "0\r\n\r\n";
+            }
+            wire.into_bytes()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn however_an_answer_is_cut_it_means_the_same(wire in answers(), size in 1_usize..40) {
+            let whole = talk([&wire[..]]);
+            prop_assert_eq!(&talk(wire.chunks(1)), &whole);
+            prop_assert_eq!(&talk(wire.chunks(size)), &whole);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(wire in prop::collection::vec(any::<u8>(), 0..600), after_head in any::<bool>()) {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            let wire = if after_head { [&head[..], &wire].concat() } else { wire };
+            talk(wire.chunks(7));
+        }
+    }
+
+    #[test]
+    fn the_session_of_the_first_event_of_the_name_is_kept_and_shared() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        let wire = format!("{head}data: 1\n\n{START}{}", START.replace("s-1", "s-2"));
+        let (counts, session, words) = talk([wire.as_bytes()]);
+        assert_eq!((counts.events, counts.sessions_created), (3, 1));
+        assert_eq!((session.as_deref(), &*words), (Some("s-1"), "over"));
+    }
 }

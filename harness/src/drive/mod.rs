@@ -101,13 +101,8 @@ impl Driver {
         let died = Arc::new(Mutex::new(None));
         let obituary = Arc::clone(&died);
         let thread = Builder::new().name("drive".into()).spawn(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| engine.run()));
-            let why = match outcome {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(format!("its poll failed: {error}")),
-                Err(panic) => Some(format!("it panicked: {}", panic_text(&*panic))),
-            };
-            *obituary.lock().unwrap_or_else(PoisonError::into_inner) = why;
+            let cause = cause_of_death(|| engine.run());
+            *obituary.lock().unwrap_or_else(PoisonError::into_inner) = cause;
             // Whatever the reason: nobody may look as if still connected.
             engine.stop();
         })?;
@@ -196,8 +191,58 @@ impl Drop for Driver {
     }
 }
 
+/// Runs the loop to its end; `None` if it ended because it was told to.
+fn cause_of_death(run: impl FnOnce() -> io::Result<()>) -> Option<String> {
+    // What a panic leaves half done is only dropped, never driven on.
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("its poll failed: {error}")),
+        Err(panic) => Some(format!("it panicked: {}", panic_text(&*panic))),
+    }
+}
+
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handle whose thread has died of this.
+    fn after(run: impl FnOnce() -> io::Result<()>) -> Driver {
+        let poll = mio::Poll::new().unwrap();
+        let (commands, _) = mpsc::sync_channel(1);
+        Driver {
+            commands,
+            waker: Waker::new(poll.registry(), mio::Token(0)).unwrap(),
+            tally: Arc::default(),
+            standing: Arc::default(),
+            died: Arc::new(Mutex::new(cause_of_death(run))),
+            thread: None,
+        }
+    }
+
+    #[test]
+    fn a_panic_in_the_loop_is_noticed_and_nobody_waits_for_the_dead() {
+        let driver = after(|| panic!("at the disco"));
+        let batch = Batch {
+            script: 0,
+            leave: crate::plan::Leave::Fin,
+            count: 3,
+            after: std::time::Duration::ZERO,
+            over: std::time::Duration::ZERO,
+            stay: crate::plan::Stay::ToTheEnd,
+        };
+        driver.play(Elapsed::default(), vec![batch]);
+        driver.recall();
+        assert_eq!(driver.tally.counts().pending, 0);
+        assert!(driver.take_latency().gap.is_empty());
+        let words = "the load's thread is gone: it panicked: at the disco";
+        assert_eq!(driver.died().as_deref(), Some(words));
+        assert_eq!(driver.problems()[0].to_string(), words);
+        assert_eq!(after(|| Ok(())).died(), None);
+    }
 }
