@@ -22,6 +22,9 @@ const DIFFERENCES_AGREE: f64 = 0.005;
 const SHAPES_AGREE: f64 = 0.001;
 /// The second half of the exposure must still show the effect at this level, and at least half of it.
 const PERSISTS: (f64, f64) = (0.05, 0.5);
+/// From one of these shares of the exposure on, the rows may convince at this level that the effect is over.
+const LATER: [f64; 7] = [0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85];
+const OVER: f64 = 0.001;
 /// Rows from which a soak can afford a column for the current rate of every factor.
 const CURRENT_FROM: usize = 28;
 
@@ -201,18 +204,35 @@ impl Design {
 
     /// Whether the second half of a factor's own exposure still shows the effect, and not less than half of it. A cache, a pool, a
     /// high-water mark does not.
+    ///
+    /// One thing beyond the method: an effect that is *convincingly* less than half from some later point on is over, too. That costs
+    /// no power (it needs evidence against, not for), and under an exact signal it unmasks a cache that fills late in the run.
     pub fn persists(&self, terms: &[Term], candidate: Term, slope: f64) -> bool {
+        let half = PERSISTS.1 * slope;
+        let late = self.slope_from(0.5, terms, candidate);
+        let is_over = |share: &f64| {
+            let last = self.slope_from(*share, terms, candidate);
+            let missing = Estimate {
+                slope: half - last.slope,
+                ..last
+            };
+            missing.chance_above(0.0) < OVER / count(LATER.len())
+        };
+        late.slope > half && late.chance_above(0.0) < PERSISTS.0 && !LATER.iter().any(is_over)
+    }
+
+    /// The slope of a term from this share of its own exposure on, beside the same below.
+    fn slope_from(&self, share: f64, terms: &[Term], candidate: Term) -> Estimate {
         let exposure = self.column(candidate);
-        let half = exposure.last().copied().unwrap_or(0.0) / 2.0;
+        let knee = share * exposure.last().copied().unwrap_or(0.0);
         let rest = terms.iter().copied().filter(|t| *t != candidate);
         let mut columns: Vec<Vec<f64>> = rest.map(|t| self.column(t).to_vec()).collect();
-        columns.push(exposure.iter().map(|x| x.min(half)).collect());
-        columns.push(exposure.iter().map(|x| (x - half).max(0.0)).collect());
+        columns.push(exposure.iter().map(|x| x.min(knee)).collect());
+        columns.push(exposure.iter().map(|x| (x - knee).max(0.0)).collect());
         let all: Vec<usize> = (0..columns.len()).collect();
-        let late = Engine::new(&self.readings, &columns)
+        Engine::new(&self.readings, &columns)
             .fit(&all)
-            .estimate(columns.len() - 1);
-        late.slope > PERSISTS.1 * slope && late.chance_above(0.0) < PERSISTS.0
+            .estimate(columns.len() - 1)
     }
 
     /// A second opinion on a drift: cosines on what the factors leave unexplained.

@@ -1,4 +1,17 @@
-//! Diagnose: judges a recording.
+//! Diagnose: judges a recording. Pure code: no clock, no I/O, no load; everything follows from what was written down.
+//!
+//! In: [`Evidence`](verdict::Evidence), from a run directory ([`recording`]) or from a per-second [`trace`]. Out: a
+//! [`Judgement`](verdict::Judgement) (numbers) and [`Findings`](finding::Findings) (sentences, exit code). Start at
+//! [`verdict::judge`]; one look at one signal is [`assay::look`]. Sizes are bytes, times seconds.
+//!
+//! ```text
+//! observations ─► design ─► assay, soak ─┬─► verdict ─► finding
+//!                 zombies, counters ─────┤      └─► outlook, forecast
+//!                 rests, envelope ───────┘      sequence (dashboard only)
+//! ```
+//!
+//! Cost: a day's soak (288 rows, six looks) takes about 20 ms in a debug build, reading its 86,400 seconds ten times that.
+//! Never acts on a verdict and never writes one: that is the business of the report and of the command line.
 pub mod assay;
 pub mod cleanup;
 pub mod counters;
@@ -22,8 +35,8 @@ pub mod verdict;
 pub mod zombies;
 
 #[cfg(test)]
-mod synthetic;
-#[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod synthetic;
 
 pub use recording::judge;

@@ -125,7 +125,11 @@ pub fn idle_growth(rests: &[Rest], floor: f64) -> Option<IdleGrowth> {
     let &[first, _, .., last] = rates.as_slice() else {
         return None;
     };
-    let gains: Vec<f64> = rests.iter().zip(&rates).map(|(r, g)| r.seconds * g).collect();
+    let gains: Vec<f64> = rests
+        .iter()
+        .zip(&rates)
+        .map(|(r, g)| r.seconds * g)
+        .collect();
     let seconds: f64 = rests.iter().map(|r| r.seconds).sum();
     let steady = least(&rates) > SAME_RATE.0 * greatest(&rates) && last >= 0.5 * first;
     (least(&gains) > floor && steady).then(|| IdleGrowth {
@@ -271,11 +275,11 @@ mod tests {
     fn a_leak_per_second_is_seen_with_nobody_there_and_a_warm_up_is_not() {
         for (rates, found) in [
             (&[100.0, 101.0, 99.0, 100.0][..], true),
-            (&[100.0, 60.0, 20.0, 5.0], false),   // warms up
+            (&[100.0, 60.0, 20.0, 5.0], false),  // warms up
             (&[100.0, 90.0, 60.0, 45.0], false), // slows down
-            (&[0.0, 80.0, 160.0, 240.0], false),  // follows the closes: zombies are judged elsewhere
-            (&[10.0, 10.0, 10.0, 10.0], false),   // below the floor
-            (&[100.0, 100.0], false),             // two points are no trend
+            (&[0.0, 80.0, 160.0, 240.0], false), // follows the closes: zombies are judged elsewhere
+            (&[10.0, 10.0, 10.0, 10.0], false),  // below the floor
+            (&[100.0, 100.0], false),            // two points are no trend
         ] {
             let rest = |rate: &f64| Rest {
                 seconds: 10.0,

@@ -70,6 +70,10 @@ pub(super) enum Shape {
     SawTooth(f64),
     /// Bytes per second, whatever happens.
     Drip(f64),
+    /// So many bytes once per cycle in which a factor was given, however much: a buffer, a table's entry.
+    PerDose(Factor, f64),
+    /// What thread caches happened to hold when it was read: up to so many bytes, more after a dose of this factor.
+    Leftovers(Factor, f64),
 }
 
 /// The one-minute profile under an exact account of live bytes.
@@ -159,8 +163,12 @@ impl Synthetic {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let design = self.design();
         let totals = self.totals(&design, &mut random);
-        let seconds: Vec<f64> = (0..=self.cycles).map(|i| self.cycle_seconds * count(i)).collect();
-        let control = self.control.map(|bytes_each| self.control_blocks(&design, bytes_each));
+        let seconds: Vec<f64> = (0..=self.cycles)
+            .map(|i| self.cycle_seconds * count(i))
+            .collect();
+        let control = self
+            .control
+            .map(|bytes_each| self.control_blocks(&design, bytes_each));
         let readings = self.readings(&totals, &seconds, control.as_ref(), &mut random);
         let dose = |(i, factor): (usize, &Factor)| Dose {
             factor: *factor,
@@ -182,7 +190,11 @@ impl Synthetic {
 
     fn design(&self) -> Design {
         let third = |f: &Factor| if f.is_connection() { 3 } else { 2 };
-        let mut parts: Vec<usize> = self.factors.iter().map(|f| self.cycles / third(f)).collect();
+        let mut parts: Vec<usize> = self
+            .factors
+            .iter()
+            .map(|f| self.cycles / third(f))
+            .collect();
         parts.push(self.cycles / 2);
         Design::draw(self.seed % 16, self.cycles, &parts)
     }
@@ -193,13 +205,20 @@ impl Synthetic {
         let mut rows = vec![row.clone()];
         for cycle in 0..self.cycles {
             let mut give = |factor: Factor, units: f64| {
-                if let Some(i) = self.factors.iter().position(|f| *f == factor && !self.never.contains(f)) {
+                if let Some(i) = self
+                    .factors
+                    .iter()
+                    .position(|f| *f == factor && !self.never.contains(f))
+                {
                     row[i] += units;
                 }
             };
             let probe = self.probe.0 + self.probe.1 * count(cycle);
             give(FIN, probe);
-            give(Factor::Event, 4.0 * probe + random.random_range(-5.0..5.0f64).round());
+            give(
+                Factor::Event,
+                4.0 * probe + random.random_range(-5.0..5.0f64).round(),
+            );
             for (i, factor) in self.factors.iter().enumerate() {
                 if design.is_on(cycle, i) {
                     self.dose_of(*factor, &mut give);
@@ -237,7 +256,8 @@ impl Synthetic {
     }
 
     fn control_blocks(&self, design: &Design, bytes_each: f64) -> Control {
-        let given = (0..self.cycles).map(|c| 100.0 * f64::from(u8::from(design.is_on(c, self.factors.len()))));
+        let given = (0..self.cycles)
+            .map(|c| 100.0 * f64::from(u8::from(design.is_on(c, self.factors.len()))));
         let later = given.scan(0.0, |sum, blocks| {
             *sum += blocks;
             Some(*sum)
@@ -248,11 +268,30 @@ impl Synthetic {
         }
     }
 
-    fn readings(&self, totals: &[Vec<f64>], seconds: &[f64], control: Option<&Control>, random: &mut impl Rng) -> Vec<f64> {
+    fn readings(
+        &self,
+        totals: &[Vec<f64>],
+        seconds: &[f64],
+        control: Option<&Control>,
+        random: &mut impl Rng,
+    ) -> Vec<f64> {
         let mut level = 40e6;
         let mut readings = Vec::new();
         for (row, given) in totals.iter().enumerate() {
-            let of = |factor: Factor| self.factors.iter().position(|f| *f == factor).map_or(0.0, |i| given[i]);
+            let of = |factor: Factor| {
+                self.factors
+                    .iter()
+                    .position(|f| *f == factor)
+                    .map_or(0.0, |i| given[i])
+            };
+            let until = |factor: Factor, end: usize| {
+                let i = self.factors.iter().position(|f| *f == factor);
+                let given =
+                    |row: &usize| i.is_some_and(|i| totals[*row][i] > totals[*row - 1][i] + 0.5);
+                count((1..=end).filter(given).count())
+            };
+            let doses = |factor: Factor| until(factor, row);
+            let was_given = |factor: Factor| row > 0 && doses(factor) > until(factor, row - 1);
             let leaked: f64 = self.leaks.iter().map(|(f, bytes)| bytes * of(*f)).sum();
             let kept = control.map_or(0.0, |c| c.blocks[row] * c.bytes_each);
             level += self.walk * normal(random);
@@ -260,10 +299,21 @@ impl Synthetic {
             for shape in &self.shapes {
                 shaped += match *shape {
                     Shape::WarmUp(bytes, cycles) => bytes * (1.0 - (-count(row) / cycles).exp()),
-                    Shape::Step(bytes, cycle) => if row >= cycle { bytes } else { 0.0 },
+                    Shape::Step(bytes, cycle) => {
+                        if row >= cycle {
+                            bytes
+                        } else {
+                            0.0
+                        }
+                    }
                     Shape::Cache(factor, bytes, most) => bytes * of(factor).min(most),
                     Shape::SawTooth(bytes) => bytes * random.random::<f64>(),
                     Shape::Drip(bytes) => bytes * seconds[row],
+                    Shape::PerDose(factor, bytes) => bytes * doses(factor),
+                    Shape::Leftovers(factor, bytes) => {
+                        let busy = if was_given(factor) { 1.0 } else { 0.1 };
+                        bytes * busy * random.random::<f64>()
+                    }
                 };
             }
             readings.push(level + leaked + kept + shaped + self.noise * normal(random));

@@ -46,7 +46,9 @@ impl Waiting {
         let rests = self.rests.iter();
         Self {
             rows,
-            rests: rests.filter_map(|(s, e)| Some((place(*s)?, place(*e)?))).collect(),
+            rests: rests
+                .filter_map(|(s, e)| Some((place(*s)?, place(*e)?)))
+                .collect(),
             growth_before: self.growth_before,
         }
     }

@@ -40,21 +40,33 @@ struct Speaker<'a> {
 
 impl Speaker<'_> {
     fn leaks(&self) -> Vec<Finding> {
-        self.judgement.leaks.iter().map(|leak| self.leak(leak)).collect()
+        self.judgement
+            .leaks
+            .iter()
+            .map(|leak| self.leak(leak))
+            .collect()
     }
 
     fn leak(&self, leak: &Leak) -> Finding {
         match leak.effect {
             Effect::Per(factor) => {
                 let how_much = sentence::growth(self.signal, factor, &leak.interval);
-                let text = format!("{} grows by {how_much}, in step with {}", self.name(), self.given(factor));
+                let text = format!(
+                    "{} grows by {how_much}, in step with {}",
+                    self.name(),
+                    self.given(factor)
+                );
                 self.about(Statement::Leak, factor, self.signal, &leak.interval, text)
             }
             Effect::PerSecond(factor) => {
                 let ends = sentence::range(self.signal, leak.interval.low(), leak.interval.high());
                 let rate = sentence::amount(leak.interval.estimate.slope);
-                let text = format!("every {} goes on eating {rate} B per second after it has closed ({ends})", sentence::one(factor));
-                let mut finding = self.about(Statement::Zombie, factor, self.signal, &leak.interval, text);
+                let text = format!(
+                    "every {} goes on eating {rate} B per second after it has closed ({ends})",
+                    sentence::one(factor)
+                );
+                let mut finding =
+                    self.about(Statement::Zombie, factor, self.signal, &leak.interval, text);
                 finding.unit = "bytes per second and connection".into();
                 finding
             }
@@ -66,16 +78,31 @@ impl Speaker<'_> {
         for counter in &self.judgement.counters {
             for (factor, interval) in &counter.leaks {
                 let how_much = sentence::growth(counter.signal, *factor, interval);
-                let text = format!("the target keeps {how_much}");
+                let verb = if counter.signal == Signal::Cpu {
+                    "burns"
+                } else {
+                    "keeps"
+                };
+                let text = format!(
+                    "the target {verb} {how_much}, in step with {}",
+                    self.given(*factor)
+                );
                 all.push(self.about(Statement::Leak, *factor, counter.signal, interval, text));
             }
             let Some(left) = counter.left.filter(|_| counter.leaks.is_empty()) else {
                 continue;
             };
-            let statement = if left.leak { Statement::Leak } else { Statement::UnexplainedGrowth };
+            let statement = if left.leak {
+                Statement::Leak
+            } else {
+                Statement::UnexplainedGrowth
+            };
             let text = format!(
                 "{} {} stay behind per closed connection while nobody is connected ({} … {} between rests)",
-                sentence::amount(left.per_closed), counter.signal.counts(), sentence::amount(left.low), sentence::amount(left.high),
+                sentence::amount(left.per_closed),
+                counter.signal.counts(),
+                sentence::amount(left.low),
+                sentence::amount(left.high),
             );
             let mut finding = Finding::plain(statement, text);
             finding.signal = Some(counter.signal);
@@ -97,26 +124,47 @@ impl Speaker<'_> {
             finding.assumptions.push("no factor was accused: what would decide is a forced collection before every reading, more cycles, or a longer last rest".into());
             all.push(finding);
         };
-        if let Some(growth) = self.judgement.growth.filter(|g| g.found && !self.judgement.retained) {
+        if let Some(growth) = self
+            .judgement
+            .growth
+            .filter(|g| g.found && !self.judgement.retained)
+        {
             let text = format!(
                 "with nobody connected, memory never fell back: its lowest points rose by {}, more than the {} that a warm process may gain, and did not slow down",
-                bytes(growth.grew), bytes(growth.threshold),
+                bytes(growth.grew),
+                bytes(growth.threshold),
             );
             say(Signal::Rss, None, None, "bytes", text);
         }
         if let Some(idle) = self.judgement.idle_growth {
             let text = format!(
                 "{} grows by {} B per second while nobody is connected, before the first connection as after the last ({} … {} between rests)",
-                self.name(), sentence::amount(idle.per_second), sentence::amount(idle.low), sentence::amount(idle.high),
+                self.name(),
+                sentence::amount(idle.per_second),
+                sentence::amount(idle.low),
+                sentence::amount(idle.high),
             );
-            say(self.signal, Some(Factor::Time), Some(idle.per_second), "bytes per second", text);
+            say(
+                self.signal,
+                Some(Factor::Time),
+                Some(idle.per_second),
+                "bytes per second",
+                text,
+            );
         }
         if let Some(residue) = self.judgement.residue {
             let text = format!(
                 "with nobody connected, CPU rose by {} of a core as connections had closed ({} µs per second and closed connection): work outlives its clients",
-                sentence::amount(residue.rise), sentence::amount(residue.cores_per_closed * 1e6),
+                sentence::amount(residue.rise),
+                sentence::amount(residue.cores_per_closed * 1e6),
             );
-            say(Signal::Cpu, Some(Factor::AllClosed), Some(residue.cores_per_closed), "CPU seconds per second and connection", text);
+            say(
+                Signal::Cpu,
+                Some(Factor::AllClosed),
+                Some(residue.cores_per_closed),
+                "CPU seconds per second and connection",
+                text,
+            );
         }
         all
     }
@@ -124,7 +172,11 @@ impl Speaker<'_> {
     fn saturating(&self) -> Vec<Finding> {
         let say = |factor: &Factor| {
             let interval = self.interval(*factor)?;
-            let text = format!("{} grew with every {} at first and then less than half as fast: a cache or pool that fills, or too early to say", self.name(), sentence::one(*factor));
+            let text = format!(
+                "{} grew with every {} at first and then less than half as fast: a cache or pool that fills, or too early to say",
+                self.name(),
+                sentence::one(*factor)
+            );
             Some(self.about(Statement::Saturating, *factor, self.signal, &interval, text))
         };
         self.judgement.saturating.iter().filter_map(say).collect()
@@ -133,13 +185,23 @@ impl Speaker<'_> {
     /// What is *not* leaking, and what cannot be told.
     fn bounds(&self) -> Vec<Finding> {
         let Some(look) = &self.judgement.look else {
-            return vec![Finding::plain(Statement::Inconclusive, "not enough readings for a first look")];
+            return vec![Finding::plain(
+                Statement::Inconclusive,
+                "not enough readings for a first look",
+            )];
         };
         let units = look.factors.units.iter().copied();
         let open = units.filter(|f| !self.is_accused(*f) && !self.judgement.saturating.contains(f));
-        let mut all: Vec<Finding> = open.filter_map(|f| Some(self.bound(f, &self.interval(f)?))).collect();
-        if self.judgement.verdict == Verdict::Inconclusive && all.iter().all(|f| f.verdict != Statement::Inconclusive) {
-            all.push(Finding::plain(Statement::Inconclusive, "no factor was given that could be judged"));
+        let mut all: Vec<Finding> = open
+            .filter_map(|f| Some(self.bound(f, &self.interval(f)?)))
+            .collect();
+        if self.judgement.verdict == Verdict::Inconclusive
+            && all.iter().all(|f| f.verdict != Statement::Inconclusive)
+        {
+            all.push(Finding::plain(
+                Statement::Inconclusive,
+                "no factor was given that could be judged",
+            ));
         }
         all
     }
@@ -147,10 +209,19 @@ impl Speaker<'_> {
     fn bound(&self, factor: Factor, interval: &Interval) -> Finding {
         let upper = sentence::quantity(self.signal, interval.upper().max(0.0));
         if interval.upper() <= self.rules.tolerance.of(factor) {
-            let text = format!("no leak above {upper} {} (95 %), after {}", sentence::per(factor), self.given(factor));
+            let text = format!(
+                "no leak above {upper} {} (95 %), after {}",
+                sentence::per(factor),
+                self.given(factor)
+            );
             return self.about(Statement::NoLeak, factor, self.signal, interval, text);
         }
-        let outlook = self.judgement.outlook.iter().find(|o| o.0 == factor).map(|o| o.1);
+        let outlook = self
+            .judgement
+            .outlook
+            .iter()
+            .find(|o| o.0 == factor)
+            .map(|o| o.1);
         let tolerance = sentence::quantity(self.signal, self.rules.tolerance.of(factor));
         let remedy = match outlook {
             Some(Outlook::Minutes(minutes)) => format!("about {} more minutes would decide", sentence::amount(minutes.ceil())),
@@ -158,7 +229,10 @@ impl Speaker<'_> {
             Some(Outlook::TooCoarse) => "no time will do: give more per cycle, or read a sharper signal".into(),
             None => "the run was too short to say".into(),
         };
-        let text = format!("up to {upper} {} cannot be excluded (tolerated: {tolerance}); {remedy}", sentence::per(factor));
+        let text = format!(
+            "up to {upper} {} cannot be excluded (tolerated: {tolerance}); {remedy}",
+            sentence::per(factor)
+        );
         self.about(Statement::Inconclusive, factor, self.signal, interval, text)
     }
 
@@ -167,17 +241,27 @@ impl Speaker<'_> {
         if let Some(growth) = self.judgement.growth.filter(|_| self.judgement.retained) {
             let rise = growth.last - growth.first;
             if growth.found {
-                let text = format!("resident memory rose by {} and the allocator's live bytes did not follow: pages it keeps or cannot use, not a leak", bytes(rise));
+                let text = format!(
+                    "resident memory rose by {} and the allocator's live bytes did not follow: pages it keeps or cannot use, not a leak",
+                    bytes(rise)
+                );
                 let mut finding = Finding::plain(Statement::Retention, text);
-                (finding.signal, finding.bytes_per_unit, finding.unit) = (Some(Signal::Rss), Some(rise), "bytes".into());
+                (finding.signal, finding.bytes_per_unit, finding.unit) =
+                    (Some(Signal::Rss), Some(rise), "bytes".into());
                 all.push(finding);
             }
         }
         for (signal, look) in &self.judgement.others {
             for factor in look.leaks.iter().filter(|f| !self.is_accused(**f)) {
-                let Some(interval) = look.interval(*factor) else { continue };
+                let Some(interval) = look.interval(*factor) else {
+                    continue;
+                };
                 let how_much = sentence::growth(*signal, *factor, &interval);
-                let text = format!("{} grows by {how_much}, {} does not: retention, not a leak", signal.name(), self.signal.name());
+                let text = format!(
+                    "{} grows by {how_much}, {} does not: retention, not a leak",
+                    signal.name(),
+                    self.signal.name()
+                );
                 all.push(self.about(Statement::Retention, *factor, *signal, &interval, text));
             }
         }
@@ -189,11 +273,17 @@ impl Speaker<'_> {
         let interval = self.judgement.look.as_ref()?.control?;
         let (kept, wanted) = (interval.estimate.slope, control.bytes_each);
         let seen = interval.low() > 0.0 && (interval.low()..=interval.high()).contains(&wanted);
-        let (statement, verb) = if seen { (Statement::ControlFound, "found") } else { (Statement::ControlMissed, "missed") };
+        let (statement, verb) = if seen {
+            (Statement::ControlFound, "found")
+        } else {
+            (Statement::ControlMissed, "missed")
+        };
         let ends = sentence::range(self.signal, interval.low(), interval.high());
         let text = format!(
             "the positive control was {verb}: {} blocks of {} B were kept on purpose, and {} B per block were seen ({ends})",
-            sentence::amount(control.blocks.last().copied().unwrap_or(0.0)), sentence::amount(wanted), sentence::amount(kept),
+            sentence::amount(control.blocks.last().copied().unwrap_or(0.0)),
+            sentence::amount(wanted),
+            sentence::amount(kept),
         );
         Some(self.about(statement, Factor::Control, self.signal, &interval, text))
     }
@@ -204,15 +294,25 @@ impl Speaker<'_> {
         };
         let mut all = Vec::new();
         for factor in &look.factors.not_dosed {
-            let text = format!("no {} was given: nothing is known about it", sentence::one(*factor));
+            let text = format!(
+                "no {} was given: nothing is known about it",
+                sentence::one(*factor)
+            );
             let mut finding = Finding::plain(Statement::NotDosed, text);
             finding.factor = Some(*factor);
             all.push(finding);
         }
         for (factor, mixture) in &look.factors.inseparable {
             let others: Vec<&str> = mixture.iter().map(|f| f.name()).collect();
-            let with = if others.is_empty() { "at a steady rate, like time itself".into() } else { format!("together with {}", others.join(", ")) };
-            let text = format!("{} was only given {with}: it cannot be judged apart", factor.name());
+            let with = if others.is_empty() {
+                "at a steady rate, like time itself".into()
+            } else {
+                format!("together with {}", others.join(", "))
+            };
+            let text = format!(
+                "{} was only given {with}: it cannot be judged apart",
+                factor.name()
+            );
             let mut finding = Finding::plain(Statement::Inseparable, text);
             finding.factor = Some(*factor);
             all.push(finding);
@@ -220,7 +320,14 @@ impl Speaker<'_> {
         all
     }
 
-    fn about(&self, verdict: Statement, factor: Factor, signal: Signal, interval: &Interval, text: String) -> Finding {
+    fn about(
+        &self,
+        verdict: Statement,
+        factor: Factor,
+        signal: Signal,
+        interval: &Interval,
+        text: String,
+    ) -> Finding {
         Finding {
             factor: Some(factor),
             signal: Some(signal),
@@ -233,7 +340,10 @@ impl Speaker<'_> {
 
     fn assumptions(&self, factor: Factor, signal: Signal, interval: &Interval) -> Vec<String> {
         let mut all = vec![
-            format!("what a server keeps once per dosed cycle, up to {}, is no leak", sentence::quantity(signal, signal.floor() * signal.scale())),
+            format!(
+                "what a server keeps once per dosed cycle, up to {}, is no leak",
+                sentence::quantity(signal, signal.floor() * signal.scale())
+            ),
             "no legitimate cache is larger than what priming delivered".into(),
         ];
         if interval.hidden > 0.0 {
@@ -246,9 +356,17 @@ impl Speaker<'_> {
         if !look.joint {
             all.push("few factors leak at once: there were too few readings to adjust each for all others".into());
         }
-        let twins: Vec<&str> = look.factors.twins(factor).iter().map(|f| f.name()).collect();
+        let twins: Vec<&str> = look
+            .factors
+            .twins(factor)
+            .iter()
+            .map(|f| f.name())
+            .collect();
         if !twins.is_empty() {
-            all.push(format!("not told from {}: they were never given apart", twins.join(", ")));
+            all.push(format!(
+                "not told from {}: they were never given apart",
+                twins.join(", ")
+            ));
         }
         all
     }
@@ -259,7 +377,12 @@ impl Speaker<'_> {
 
     /// Whether a factor is accused itself or as a member of a sum.
     fn is_accused(&self, factor: Factor) -> bool {
-        let members = |f: Factor| self.judgement.look.as_ref().map_or_else(|| vec![f], |l| l.factors.members(f));
+        let members = |f: Factor| {
+            self.judgement
+                .look
+                .as_ref()
+                .map_or_else(|| vec![f], |l| l.factors.members(f))
+        };
         let accused = |l: &Leak| {
             let (Effect::Per(f) | Effect::PerSecond(f)) = l.effect;
             f == factor || members(f).contains(&factor)

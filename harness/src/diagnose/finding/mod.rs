@@ -24,10 +24,10 @@ pub const VERSION: u32 = 1;
 pub enum Statement {
     /// The target died or ran out of memory.
     TargetDied,
-    /// Memory or a counter follows a factor, and goes on.
-    Leak,
     /// A closed connection goes on eating.
     Zombie,
+    /// Memory or a counter follows a factor, and goes on.
+    Leak,
     /// Sessions are there that should be gone.
     NotCleanedUp,
     /// An alarm or stop condition ended the run.
@@ -63,8 +63,16 @@ impl Statement {
             Self::Leak | Self::Zombie => 10,
             Self::NotCleanedUp => 11,
             Self::Alarm => 13,
-            Self::UnexplainedGrowth | Self::ControlMissed | Self::Saturating | Self::Inconclusive => 12,
-            Self::Backlog | Self::Retention | Self::NoLeak | Self::ControlFound | Self::NotDosed | Self::Inseparable => 0,
+            Self::UnexplainedGrowth
+            | Self::ControlMissed
+            | Self::Saturating
+            | Self::Inconclusive => 12,
+            Self::Backlog
+            | Self::Retention
+            | Self::NoLeak
+            | Self::ControlFound
+            | Self::NotDosed
+            | Self::Inseparable => 0,
         }
     }
 
@@ -170,7 +178,11 @@ impl Findings {
         findings.sort_by_key(|f| f.verdict);
         let deciding = findings.iter().map(|f| f.verdict).find(|v| v.decides());
         let acquitted = findings.iter().any(|f| f.verdict == Statement::NoLeak);
-        let otherwise = if acquitted { Statement::NoLeak } else { Statement::Inconclusive };
+        let otherwise = if acquitted {
+            Statement::NoLeak
+        } else {
+            Statement::Inconclusive
+        };
         let verdict = deciding.map_or(otherwise, Statement::verdict);
         let exit_code = deciding.map_or(otherwise.exit_code(), Statement::exit_code);
         Self {
@@ -195,14 +207,23 @@ mod factor_name {
 
     use crate::units::Factor;
 
-    #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-    pub(super) fn serialize<S: Serializer>(factor: &Option<Factor>, to: S) -> Result<S::Ok, S::Error> {
+    #[expect(
+        clippy::ref_option,
+        reason = "serde hands over a reference to the field"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        factor: &Option<Factor>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         factor.map(Factor::name).serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Factor>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Factor>, D::Error> {
         let name = Option::<String>::deserialize(from)?;
-        name.map(|n| n.parse().map_err(D::Error::custom)).transpose()
+        name.map(|n| n.parse().map_err(D::Error::custom))
+            .transpose()
     }
 }
 

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::{Finding, Statement};
 use crate::{
-    diagnose::{interval::Interval, signal::Signal},
+    diagnose::{
+        interval::Interval,
+        signal::{Signal, unit_name},
+    },
     units::{Factor, Leave, grouped},
 };
 
@@ -17,19 +20,34 @@ pub fn amount(value: f64) -> String {
     if size >= 10.0 {
         return grouped(whole(value));
     }
-    let digits = if size >= 1.0 || size == 0.0 { 1 } else { significant(size) };
+    let digits = if size >= 1.0 || size == 0.0 {
+        1
+    } else {
+        significant(size)
+    };
     let text = format!("{value:.digits$}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.into() }
+    if text == "-0" {
+        "0".into()
+    } else {
+        text.into()
+    }
 }
 
 /// Digits after the point so that two are not zero.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 2 and 12")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 2 and 12"
+)]
 fn significant(size: f64) -> usize {
     (1.0 - size.log10().floor()).clamp(2.0, 12.0) as usize
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a cast from float saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast from float saturates"
+)]
 fn whole(value: f64) -> i64 {
     value.round() as i64
 }
@@ -38,7 +56,9 @@ fn whole(value: f64) -> i64 {
 pub fn quantity(signal: Signal, value: f64) -> String {
     match signal {
         Signal::Cpu => format!("{} µs of CPU per second", amount(value * 1e6)),
-        Signal::Descriptors | Signal::Threads | Signal::Tasks => format!("{} {}", amount(value), signal.counts()),
+        Signal::Descriptors | Signal::Threads | Signal::Tasks => {
+            format!("{} {}", amount(value), signal.counts())
+        }
         _ => format!("{} B", amount(value)),
     }
 }
@@ -47,7 +67,11 @@ pub fn quantity(signal: Signal, value: f64) -> String {
 pub fn range(signal: Signal, low: f64, high: f64) -> String {
     let scale = if signal == Signal::Cpu { 1e6 } else { 1.0 };
     let end = |value: f64, unknown: &str| {
-        if value.is_finite() { amount(value * scale) } else { unknown.into() }
+        if value.is_finite() {
+            amount(value * scale)
+        } else {
+            unknown.into()
+        }
     };
     format!("95 %: {} … {}", end(low, "-∞"), end(high, "∞"))
 }
@@ -85,16 +109,26 @@ fn connection(leave: Leave) -> &'static str {
     }
 }
 
-/// `LEAK  2,816 B per session (95 %: 2,790 … 2,841)`; `NO LEAK above 18 B per connection, 31 B per session, 0.4 B per event (95 %)`.
+/// `LEAK  2,816 B per session (95 %: 2,790 … 2,841); no other above 18 B per connection`;
+/// `NO LEAK above 18 B per connection, 31 B per session, 0.4 B per event (95 %)`.
 pub fn headline(verdict: Statement, findings: &[Finding]) -> String {
+    let (acquitted, open) = (
+        bounds(findings, Statement::NoLeak),
+        bounds(findings, Statement::Inconclusive),
+    );
     match verdict {
-        Statement::Leak => format!("LEAK  {}", accusations(findings).join("; ")),
-        Statement::NoLeak => match bounds(findings).as_str() {
-            "" => "NO LEAK".into(),
-            bounds => format!("NO LEAK above {bounds} (95 %)"),
-        },
+        Statement::Leak if acquitted.is_empty() => format!("LEAK  {}", accusations(findings)),
+        Statement::Leak => format!(
+            "LEAK  {}; no other above {acquitted}",
+            accusations(findings)
+        ),
+        Statement::NoLeak if acquitted.is_empty() => "NO LEAK".into(),
+        Statement::NoLeak => format!("NO LEAK above {acquitted} (95 %)"),
+        Statement::Inconclusive if !open.is_empty() => {
+            format!("INCONCLUSIVE  up to {open} cannot be excluded")
+        }
         other => {
-            let first = findings.iter().find(|f| f.verdict == other || (f.verdict == Statement::ControlMissed && other == Statement::Inconclusive));
+            let first = findings.iter().find(|f| f.verdict.verdict() == other);
             let text = first.map_or("nothing was judged", |f| f.text.as_str());
             format!("{}  {text}", title(other))
         }
@@ -112,39 +146,94 @@ fn title(verdict: Statement) -> &'static str {
     }
 }
 
-fn accusations(findings: &[Finding]) -> Vec<String> {
-    let guilty = findings.iter().filter(|f| matches!(f.verdict, Statement::Leak | Statement::Zombie));
-    let mut said: Vec<String> = guilty.filter_map(accusation).collect();
-    if said.is_empty() {
-        let first = findings.iter().find(|f| matches!(f.verdict, Statement::Leak | Statement::Zombie));
-        said.extend(first.map(|f| f.text.clone()));
+/// Every accusation with a factor and numbers; failing that, the first sentence.
+fn accusations(findings: &[Finding]) -> String {
+    let guilty = || {
+        findings
+            .iter()
+            .filter(|f| f.verdict.verdict() == Statement::Leak)
+    };
+    let said: Vec<String> = guilty().filter_map(accusation).collect();
+    match guilty().next() {
+        Some(first) if said.is_empty() => first.text.clone(),
+        _ => said.join("; "),
     }
-    said
 }
 
 fn accusation(finding: &Finding) -> Option<String> {
     let (signal, factor) = (finding.signal?, finding.factor?);
-    let rate = if finding.verdict == Statement::Zombie { " per second and" } else { "" };
+    let rate = if finding.verdict == Statement::Zombie {
+        " per second and"
+    } else {
+        ""
+    };
     let how_much = quantity(signal, finding.bytes_per_unit?);
-    let ends = range(signal, finding.low.unwrap_or(f64::NEG_INFINITY), finding.high.unwrap_or(f64::INFINITY));
+    let ends = range(
+        signal,
+        finding.low.unwrap_or(f64::NEG_INFINITY),
+        finding.high.unwrap_or(f64::INFINITY),
+    );
     let mut said = how_much;
     let _written = write!(said, "{rate} {} ({ends})", per(factor));
     Some(said)
 }
 
 /// The widest bound of each kind of unit.
-fn bounds(findings: &[Finding]) -> String {
+fn bounds(findings: &[Finding], verdict: Statement) -> String {
     let widest = |unit: &str| {
-        let of_unit = findings.iter().filter(|f| f.verdict == Statement::NoLeak && f.factor.is_some_and(|f| crate::diagnose::signal::unit_name(f) == unit));
+        let of_unit = findings
+            .iter()
+            .filter(|f| f.verdict == verdict && f.factor.is_some_and(|f| unit_name(f) == unit));
         of_unit.filter_map(|f| f.upper_95).reduce(f64::max)
     };
     let units = ["connection", "session", "turn", "event"];
-    let said = units.iter().filter_map(|unit| Some(format!("{} B per {unit}", amount(widest(unit)?.max(0.0)))));
+    let said = units
+        .iter()
+        .filter_map(|unit| Some(format!("{} B per {unit}", amount(widest(unit)?.max(0.0)))));
     said.collect::<Vec<String>>().join(", ")
 }
 
 /// `grows by 2,816 B per session (95 %: 2,790 … 2,841)`.
 pub fn growth(signal: Signal, factor: Factor, interval: &Interval) -> String {
     let ends = range(signal, interval.low(), interval.high());
-    format!("{} {} ({ends})", quantity(signal, interval.estimate.slope), per(factor))
+    format!(
+        "{} {} ({ends})",
+        quantity(signal, interval.estimate.slope),
+        per(factor)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_as_many_digits_as_mean_something() {
+        for (value, text) in [
+            (2816.4, "2,816"),
+            (18.0, "18"),
+            (-1_234_567.0, "-1,234,567"),
+            (4.96, "5"),
+            (1.78, "1.8"),
+            (0.4321, "0.43"),
+            (0.000_157, "0.00016"),
+            (0.0, "0"),
+            (-1e-9, "-0.000000001"),
+            (f64::INFINITY, "any number of"),
+        ] {
+            assert_eq!(amount(value), text);
+        }
+    }
+
+    #[test]
+    fn quantities_carry_their_unit() {
+        assert_eq!(quantity(Signal::Allocated, 2816.0), "2,816 B");
+        assert_eq!(quantity(Signal::Cpu, 157e-6), "157 µs of CPU per second");
+        assert_eq!(quantity(Signal::Descriptors, 1.78), "1.8 descriptors");
+        assert_eq!(range(Signal::Rss, 2790.0, 2841.0), "95 %: 2,790 … 2,841");
+        assert_eq!(
+            range(Signal::Rss, f64::NEG_INFINITY, f64::INFINITY),
+            "95 %: -∞ … ∞"
+        );
+    }
 }

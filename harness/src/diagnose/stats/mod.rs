@@ -16,4 +16,3 @@ pub mod student;
 
 pub use engine::{Engine, Levels};
 pub use fit::{Estimate, Fit};
-

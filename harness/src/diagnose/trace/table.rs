@@ -242,18 +242,17 @@ impl Table {
         let header = Header::of(reader.headers().map_err(TraceError::NoHeader)?)?;
         let mut problems = missing(&header);
         let mut rows = Vec::new();
-        let cut_off = !text.ends_with('\n');
         let mut cells = csv::StringRecord::new();
         loop {
             let line = reader.position().line();
             match reader.read_record(&mut cells) {
                 Ok(false) => break,
-                Ok(true) if cut_off && reader.is_done() => {
-                    problems.push(problem(line, What::Truncated))
-                }
                 Ok(true) => rows.extend(header.row(line, &cells, &mut problems)),
                 Err(_) => problems.push(problem(line, What::Truncated)),
             }
+        }
+        if let Some(cut) = rows.pop_if(|_| !text.ends_with('\n')) {
+            problems.push(problem(cut.line, What::Truncated)); // its last number may miss digits
         }
         let rows = in_order(rows, &mut problems);
         let table = Self::of(&header, &rows, &mut problems);
