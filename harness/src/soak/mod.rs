@@ -30,9 +30,9 @@ use crate::{
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step},
     profile::Profile,
-    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow},
+    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
     target::{Life, Target},
-    timeline::{Clock, Counts, Elapsed, PortBook, Tally},
+    timeline::{Clock, Counts, Elapsed, Tally},
 };
 
 /// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
@@ -98,9 +98,43 @@ pub fn run(
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<EndReason, SoakError> {
-    let mut conductor = Conductor::open(setup, stop)?;
-    let halt = conductor.play(&setup.plan, progress).err();
-    conductor.close(halt)
+    let clock = Clock::start();
+    let dir = RunDir::create(&setup.out)?;
+    dir.text(files::PROFILE, &setup.profile.text)?;
+    let mut manifest = open::manifest(setup, &clock);
+    dir.manifest(&manifest)?;
+    match open::stages(setup, stop, &clock, &mut manifest) {
+        Ok(stages) => {
+            let mut conductor = Conductor::new(setup, stop, clock, dir, manifest, stages);
+            let halt = conductor.play(&setup.plan, progress).err();
+            conductor.close(halt)
+        }
+        Err(_) if stop.asked() => {
+            let text = "interrupted before the first client";
+            end_early(&dir, manifest, &clock, EndReason::Interrupted, text)
+        }
+        Err(error) => {
+            end_early(&dir, manifest, &clock, EndReason::Failed, &error.chain())?;
+            Err(error)
+        }
+    }
+}
+
+/// Writes how a run ended that never began.
+fn end_early(
+    dir: &RunDir,
+    mut manifest: Manifest,
+    clock: &Clock,
+    reason: EndReason,
+    text: &str,
+) -> Result<EndReason, SoakError> {
+    manifest.ended = Some(Ended {
+        t_s: clock.now().seconds(),
+        reason: reason.name().into(),
+        text: text.into(),
+    });
+    dir.manifest(&manifest)?;
+    Ok(reason)
 }
 
 struct Conductor<'a> {
@@ -135,8 +169,61 @@ struct Now {
     began: Elapsed,
 }
 
-impl Conductor<'_> {
+/// What was started for a run.
+struct Stages {
+    target: Target,
+    observer: Observer,
+    driver: Driver,
+    tally: Arc<Tally>,
+    samples: Receiver<Sample>,
+}
+
+impl<'a> Conductor<'a> {
+    fn new(
+        setup: &Setup,
+        stop: &'a Stop,
+        clock: Clock,
+        dir: RunDir,
+        manifest: Manifest,
+        stages: Stages,
+    ) -> Self {
+        let Stages {
+            target,
+            observer,
+            driver,
+            tally,
+            samples,
+        } = stages;
+        Self {
+            dir,
+            manifest,
+            clock,
+            tally,
+            driver,
+            observer,
+            target,
+            stop_within: setup.profile.target.stop_within.get(),
+            samples,
+            stop,
+            now: Now {
+                phase: Phase::Rest,
+                cycle: 0,
+                began: clock.now(),
+            },
+            exposure: Exposure::default(),
+            baseline: Baseline::default(),
+            lingered: [0; Leave::ALL.len()],
+            before_dose: Counts::default(),
+            retained: (0, 0),
+            probe: None,
+            problems_said: 0,
+            asked_alive: clock.now(),
+        }
+    }
+
     fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
+        self.manifest.target.status = self.observer.status_json();
+        self.dir.manifest(&self.manifest)?;
         for step in &plan.steps {
             self.begin(step)?;
             self.step(plan, step, progress)?;

@@ -10,15 +10,14 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Baseline, Conductor, Exposure, Now, Setup, SoakError, Stop};
+use super::{Setup, SoakError, Stages, Stop};
 use crate::{
     drive::{DriveConfig, Driver, Limits},
     observe::{Admin, ObserveConfig, Observer},
-    plan::{Leave, Phase},
     profile::{Kind, TargetSpec},
-    record::{Manifest, PlanFacts, RunDir, TargetFacts, files},
+    record::{Manifest, PlanFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
-    timeline::{Clock, Counts, PortBook, Tally},
+    timeline::{Clock, PortBook, Tally},
 };
 
 /// Samples that may wait for the conductor. It looks up every 20 ms; more than this means that the disk stands still.
@@ -30,73 +29,52 @@ const STALLED_BUFFER: u32 = 4096;
 /// Bytes a second that a slow client reads.
 const SLOW: u32 = 1024;
 
-impl<'a> Conductor<'a> {
-    pub(super) fn open(setup: &Setup, stop: &'a Stop) -> Result<Self, SoakError> {
-        let dir = RunDir::create(&setup.out)?;
-        dir.text(files::PROFILE, &setup.profile.text)?;
-        let clock = Clock::start();
-        let mut manifest = manifest(setup, &clock);
-        dir.manifest(&manifest)?;
-        let spec = &setup.profile.target;
-        let run = Placeholder(
-            setup
-                .out
-                .canonicalize()
-                .unwrap_or_else(|_| setup.out.clone()),
-        );
-        let known = spec
-            .url
-            .as_ref()
-            .map(|url| address(url.get_ref()))
-            .transpose()?;
-        let (target, ready) = reach(spec, &run, known, stop, &clock)?;
-        let addr = known.or(ready.addr).ok_or_else(|| {
-            SoakError::Address(
-                "neither `url` nor the ready file says where the target listens".into(),
-            )
-        })?;
-        manifest.target.url = format!("http://{addr}");
-        manifest.target.pid = target.pid();
-        let ports = Arc::new(PortBook::default());
-        let tally = Arc::new(Tally::default());
-        let (sender, samples) = mpsc::sync_channel(QUEUE);
-        let observe = ObserveConfig {
-            pid: target.pid(),
-            addr,
-            admin: admin(spec, &run, &ready)?,
-            every: setup.profile.sample_every.get(),
-        };
-        let observer = Observer::start(observe, clock, Arc::clone(&ports), sender)?;
-        manifest.target.status = observer.status_json();
-        dir.manifest(&manifest)?;
-        let driver = Driver::start(drive(setup, addr), clock, Arc::clone(&tally), ports)
-            .map_err(SoakError::Drive)?;
-        Ok(Self {
-            dir,
-            manifest,
-            clock,
-            tally,
-            driver,
-            observer,
-            target,
-            stop_within: spec.stop_within.get(),
-            samples,
-            stop,
-            now: Now {
-                phase: Phase::Rest,
-                cycle: 0,
-                began: clock.now(),
-            },
-            exposure: Exposure::default(),
-            baseline: Baseline::default(),
-            lingered: [0; Leave::ALL.len()],
-            before_dose: Counts::default(),
-            retained: (0, 0),
-            probe: None,
-            problems_said: 0,
-            asked_alive: clock.now(),
-        })
-    }
+/// Starts everything.
+pub(super) fn stages(
+    setup: &Setup,
+    stop: &Stop,
+    clock: &Clock,
+    manifest: &mut Manifest,
+) -> Result<Stages, SoakError> {
+    let spec = &setup.profile.target;
+    let run = Placeholder(
+        setup
+            .out
+            .canonicalize()
+            .unwrap_or_else(|_| setup.out.clone()),
+    );
+    let known = spec
+        .url
+        .as_ref()
+        .map(|url| address(url.get_ref()))
+        .transpose()?;
+    let (target, ready) = reach(spec, &run, known, stop, clock)?;
+    let addr = known.or(ready.addr).ok_or_else(nowhere)?;
+    manifest.target.url = format!("http://{addr}");
+    manifest.target.pid = target.pid();
+    let ports = Arc::new(PortBook::default());
+    let tally = Arc::new(Tally::default());
+    let (sender, samples) = mpsc::sync_channel(QUEUE);
+    let observe = ObserveConfig {
+        pid: target.pid(),
+        addr,
+        admin: admin(spec, &run, &ready)?,
+        every: setup.profile.sample_every.get(),
+    };
+    let observer = Observer::start(observe, *clock, Arc::clone(&ports), sender)?;
+    let driver = Driver::start(drive(setup, addr), *clock, Arc::clone(&tally), ports)
+        .map_err(SoakError::Drive)?;
+    Ok(Stages {
+        target,
+        observer,
+        driver,
+        tally,
+        samples,
+    })
+}
+
+fn nowhere() -> SoakError {
+    SoakError::Address("nothing says where the target listens: give --url, `url` in `[target]`, or a `ready-file` that the target writes".into())
 }
 
 fn drive(setup: &Setup, addr: SocketAddr) -> DriveConfig {
@@ -134,14 +112,15 @@ fn reach(
     stop: &Stop,
     clock: &Clock,
 ) -> Result<(Target, Ready), SoakError> {
+    if known.is_none() && spec.ready_file.is_none() {
+        return Err(nowhere());
+    }
     let mut target = match (&spec.command, spec.pid, known) {
         (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run))?,
         (None, Some(pid), Some(addr)) => Target::attach(pid, addr)?,
         (None, None, Some(addr)) => Target::attach_by_addr(addr)?.unwrap_or_else(Target::remote),
         (None, _, None) => {
-            return Err(SoakError::Address(
-                "say where the target listens: `url` in `[target]`, or --url".into(),
-            ));
+            return Err(nowhere());
         }
     };
     let readiness = Readiness {
@@ -274,7 +253,7 @@ pub fn address(url: &str) -> Result<SocketAddr, SoakError> {
         .ok_or_else(|| SoakError::Address(format!("`{url}` has no address")))
 }
 
-fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
+pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
     let profile = &setup.profile;
     let Kind::Assay(assay) = &profile.run;
     Manifest {

@@ -1,0 +1,6 @@
+//! The program as a person runs it: real processes, real sockets, the real reference server.
+
+mod bench;
+mod endings;
+mod refusals;
+mod verdicts;
