@@ -1,4 +1,4 @@
-//! The harness.
+#![doc = include_str!("../ARCHITECTURE.md")]
 pub mod cli;
 pub mod diagnose;
 pub mod drive;
