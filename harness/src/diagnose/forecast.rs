@@ -80,3 +80,71 @@ impl Production {
         (rate > 0.0).then(|| Duration::try_from_secs_f64(self.headroom.max(0.0) / rate).ok())?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            assay::{Drift, look},
+            finding::sentence,
+            synthetic::{Shape, Synthetic, quick},
+        },
+        *,
+    };
+
+    const MIB: f64 = 1_048_576.0;
+
+    fn forecast(recording: &Synthetic, sessions: f64, headroom: f64) -> (Forecast, String) {
+        let rows = recording.observe();
+        let found = look(&rows, 0..rows.rows(), 0.001, Drift::Nuisance);
+        let production = Production {
+            rates: vec![(Factor::Session, sessions)],
+            headroom,
+        };
+        let forecast = production.forecast(&found);
+        (
+            forecast,
+            sentence::forecast(&production, 512.0 * MIB, &forecast),
+        )
+    }
+
+    #[test]
+    fn a_leak_per_session_reaches_the_limit_at_the_pace_of_sessions() {
+        let leaking = quick(1).leaks(Factor::Session, 2816.0).noise(200.0);
+        let (forecast, text) = forecast(&leaking, 5.0, 440.0 * MIB);
+        let hours = |moment: Option<Duration>| moment.unwrap().as_secs_f64() / 3600.0;
+        let wanted = 440.0 * MIB / (5.0 * 2816.0) / 3600.0;
+        assert!(
+            (hours(forecast.at) / wanted - 1.0).abs() < 0.02,
+            "{forecast:?}"
+        );
+        assert!(hours(forecast.earliest) < wanted && hours(forecast.latest) > wanted);
+        assert!(
+            text.starts_with("at 5 sessions/s the limit of 512 MiB is reached in 9 h"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_was_not_found_to_leak_moves_only_the_interval() {
+        for recording in [
+            quick(1),
+            quick(1).does(Shape::Drip(50.0)),
+            quick(1).noise(500.0),
+        ] {
+            let (forecast, text) = forecast(&recording, 5.0, 100.0 * MIB);
+            assert_eq!((forecast.at, forecast.latest), (None, None), "{forecast:?}");
+            assert!(
+                forecast.earliest.is_some(),
+                "nobody can promise never: {forecast:?}"
+            );
+            assert!(text.contains("nothing that was found"), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_load_nothing_is_reached() {
+        let (forecast, _) = forecast(&quick(1).leaks(Factor::Session, 2816.0), 0.0, MIB);
+        assert_eq!(forecast.at, None);
+    }
+}

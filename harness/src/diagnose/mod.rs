@@ -10,7 +10,7 @@
 //!                 rests, envelope ───────┘      sequence (dashboard only)
 //! ```
 //!
-//! Cost: a day's soak (288 rows, six looks) takes about 20 ms in a debug build, reading its 86,400 seconds ten times that.
+//! Cost: a day's soak (287 rows, six looks) is judged in 0.1 s, and its 86,400 seconds are read in as much again.
 //! Never acts on a verdict and never writes one: that is the business of the report and of the command line.
 pub mod assay;
 pub mod cleanup;

@@ -55,3 +55,60 @@ pub fn watch(observations: &Observations, alpha: f64) -> Vec<(Factor, Watched)> 
     };
     factors.into_iter().enumerate().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            stats::order::count,
+            synthetic::{QUICK, RST, quick},
+        },
+        *,
+    };
+
+    fn watched(observations: &Observations, rows: usize) -> Vec<(Factor, Watched)> {
+        let mut seen = observations.clone();
+        seen.readings.truncate(rows);
+        seen.seconds.truncate(rows);
+        seen.doses.iter_mut().for_each(|d| d.total.truncate(rows));
+        seen.control = None;
+        watch(&seen, 0.05)
+    }
+
+    #[test]
+    fn a_dashboard_may_look_after_every_cycle_and_stays_right() {
+        let mut wrong = 0;
+        for seed in 0..20 {
+            let mut rows = quick(seed).leaks(RST, 64.0).noise(500.0).observe();
+            let control = rows.control.take().unwrap();
+            rows.readings
+                .iter_mut()
+                .zip(&control.blocks)
+                .for_each(|(y, b)| *y -= 256.0 * b);
+            let ever = (2..=rows.rows()).any(|n| {
+                let is_off = |(f, w): &(Factor, Watched)| {
+                    let truth = if *f == RST { 64.0 } else { 0.0 };
+                    (w.slope - truth).abs() > w.half_width
+                };
+                watched(&rows, n).iter().any(is_off)
+            });
+            wrong += u32::from(ever);
+            let last = watched(&rows, rows.rows());
+            let rst = last.iter().find(|w| w.0 == RST).unwrap().1;
+            assert!(rst.half_width < 300.0, "{rst:?}");
+        }
+        let expected = 0.05 * count(QUICK.len()) * 20.0;
+        assert!(f64::from(wrong) <= expected, "{wrong} of 20 runs");
+    }
+
+    #[test]
+    fn the_first_rows_say_nothing() {
+        for n in 0..10 {
+            assert!(
+                watched(&quick(1).observe(), n)
+                    .iter()
+                    .all(|w| w.1.half_width.is_infinite())
+            );
+        }
+    }
+}

@@ -107,7 +107,57 @@ fn full_caches(observations: &Observations, units: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::synthetic::{RST, STALL, Shape, soak},
+        *,
+    };
+    use crate::diagnose::synthetic::Synthetic;
+
+    fn judged(recording: &Synthetic) -> Soak {
+        judge(&recording.observe(), 0.001, 5000.0)
+    }
+
+    #[test]
+    fn a_leak_is_found_while_the_soak_runs_and_the_first_accusation_stands() {
+        for seed in 0..4 {
+            let found = judged(&soak(seed, 8).leaks(RST, 256.0));
+            let accused: Vec<Factor> = found.found.iter().map(|f| f.factor).collect();
+            assert_eq!(accused, [RST], "seed {seed}");
+            assert!(found.found[0].rows <= 24, "{} rows", found.found[0].rows);
+            assert!(found.skipped > 5, "caches fill first");
+        }
+    }
+
+    #[test]
+    fn the_innocent_are_acquitted_at_every_look() {
+        for seed in 0..4 {
+            for clean in [
+                soak(seed, 24),
+                soak(seed, 24).walks(20_000.0),
+                soak(seed, 24).does(Shape::WarmUp(50e6, 20.0)),
+                soak(seed, 24).does(Shape::Cache(STALL, 2000.0, 4500.0)),
+                soak(seed, 24).does(Shape::Step(8e6, 150)),
+            ] {
+                assert!(judged(&clean).found.is_empty(), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn wall_time_is_accused_only_after_eight_hours() {
+        let drips = |hours| {
+            let found = judged(&soak(1, hours).does(Shape::Drip(500.0))).found;
+            found.iter().map(|f| f.factor).collect::<Vec<_>>()
+        };
+        assert_eq!(drips(6), []);
+        assert_eq!(drips(24), [Factor::Time]);
+    }
+
+    #[test]
+    fn caches_that_never_fill_leave_nothing_to_judge() {
+        let rows = soak(1, 4).observe();
+        assert!(judge(&rows, 0.001, 1e9).last.is_none());
+    }
 
     #[test]
     fn a_day_is_looked_at_six_times_and_all_looks_together_spend_alpha() {

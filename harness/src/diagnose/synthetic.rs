@@ -42,6 +42,7 @@ const REFERENCE: [Factor; 5] = [FIN, RST, STALL, Factor::Session, Factor::Event]
 #[derive(Clone, Debug)]
 pub(super) struct Synthetic {
     seed: u64,
+    kind: Kind,
     cycles: usize,
     cycle_seconds: f64,
     factors: Vec<Factor>,
@@ -80,6 +81,7 @@ pub(super) enum Shape {
 pub(super) fn quick(seed: u64) -> Synthetic {
     Synthetic {
         seed,
+        kind: Kind::Assay,
         cycles: 24,
         cycle_seconds: 2.3,
         factors: QUICK.to_vec(),
@@ -113,6 +115,18 @@ pub(super) fn reference(seed: u64) -> Synthetic {
         ..quick(seed)
     }
     .noise(4000.0)
+}
+
+/// Hours of load in blocks of five minutes, under resident memory: a block gives two of everything a second.
+pub(super) fn soak(seed: u64, hours: usize) -> Synthetic {
+    Synthetic {
+        kind: Kind::Soak,
+        cycles: 12 * hours,
+        cycle_seconds: 300.0,
+        dose: 600.0,
+        probe: (600.0, 0.0),
+        ..reference(seed)
+    }
 }
 
 impl Synthetic {
@@ -176,7 +190,7 @@ impl Synthetic {
             waited: None,
         };
         Observations {
-            kind: Kind::Assay,
+            kind: self.kind,
             readings,
             doses: self.factors.iter().enumerate().map(dose).collect(),
             nuisances: Vec::new(),
@@ -189,7 +203,13 @@ impl Synthetic {
     }
 
     fn design(&self) -> Design {
-        let third = |f: &Factor| if f.is_connection() { 3 } else { 2 };
+        let third = |f: &Factor| {
+            if f.is_connection() && self.kind == Kind::Assay {
+                3
+            } else {
+                2
+            }
+        };
         let mut parts: Vec<usize> = self
             .factors
             .iter()
@@ -238,10 +258,10 @@ impl Synthetic {
                 give(Factor::Event, 3.0 * dose);
             }
             EARLY => give(factor, dose),
-            STALL => give(factor, dose / 1.5),
+            STALL => give(factor, (dose / 1.5).round()),
             ORPHAN => {
-                give(factor, dose / 1.5);
-                give(Factor::Session, dose / 1.5);
+                give(factor, (dose / 1.5).round());
+                give(Factor::Session, (dose / 1.5).round());
             }
             Factor::Session | Factor::Turn => {
                 give(factor, dose);

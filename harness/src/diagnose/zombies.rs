@@ -113,7 +113,10 @@ fn likeliest(design: &Design, beside: &[Factor]) -> Option<(Factor, Vec<Term>, F
         if !design.has(Term::Waited(factor)) {
             continue;
         }
-        let model = model_of(factor, &modes, beside);
+        let mut model = model_of(factor, &modes, beside);
+        if design.has(Term::Control) {
+            model.push(Term::Control); // what the target was asked to keep
+        }
         let fit = design.fit(&model);
         let better = best
             .as_ref()
@@ -177,5 +180,140 @@ fn interval(waiting: &Waiting, design: &Design, model: &[Term], term: Term) -> I
         systematic: design.floor(term)
             + 0.5 * waiting.rows.precision.floor * design.leaning(&fit, term),
         hidden: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            observations::Dose,
+            synthetic::{FIN, RST, Synthetic, quick, reference},
+        },
+        *,
+    };
+
+    /// Closes of each way before row 0: priming gave some of everything, and they eat, too.
+    const PRIMED: f64 = 180.0;
+    /// Length of a rest, in cycles.
+    const REST: f64 = 4.0;
+
+    /// The rows of a recording with rests after priming, at half time and at the end. After its close each connection of a way of
+    /// leaving eats `rate` bytes per second; in the rests `idle` bytes per second come on top, whoever closed.
+    fn waiting(recording: &Synthetic, eater: Factor, rate: f64, idle: f64) -> Waiting {
+        let mut rows = recording.observe();
+        let order = places(rows.rows());
+        let step = rows.cycle_seconds;
+        let since = |row: usize| -> f64 {
+            order[1..=row]
+                .iter()
+                .map(|p| if p.1 { REST * step } else { step })
+                .sum()
+        };
+        rows.seconds = (0..order.len()).map(since).collect();
+        rows.readings = order.iter().map(|p| rows.readings[p.0]).collect();
+        let control = rows.control.iter_mut();
+        control.for_each(|c| c.blocks = order.iter().map(|p| c.blocks[p.0]).collect());
+        for dose in &mut rows.doses {
+            dose.total = order.iter().map(|p| dose.total[p.0]).collect();
+            let waited = waited(dose, &rows.seconds);
+            if dose.factor == eater {
+                rows.readings
+                    .iter_mut()
+                    .zip(&waited)
+                    .for_each(|(y, w)| *y += rate * w);
+            }
+            dose.waited = dose.factor.is_connection().then_some(waited);
+        }
+        let rested = |row: usize| order[1..=row].iter().filter(|p| p.1).count();
+        for row in 1..order.len() {
+            rows.readings[row] += idle * REST * step * count(rested(row));
+        }
+        let rests = (1..order.len())
+            .filter(|&row| order[row].1)
+            .map(|row| (row - 1, row));
+        Waiting {
+            rests: rests.collect(),
+            rows,
+            growth_before: 0.0,
+        }
+    }
+
+    /// Which cycle each row belongs to, and whether it ends a rest.
+    fn places(cycles: usize) -> Vec<(usize, bool)> {
+        let rests = [0, cycles / 2, cycles - 1];
+        (0..cycles)
+            .flat_map(|i| [Some((i, false)), rests.contains(&i).then_some((i, true))])
+            .flatten()
+            .collect()
+    }
+
+    /// The time integral of the closes, priming included.
+    fn waited(dose: &Dose, seconds: &[f64]) -> Vec<f64> {
+        let mut sum = 0.0;
+        let mut out = vec![0.0];
+        for row in 1..seconds.len() {
+            let mean = f64::midpoint(dose.total[row - 1], dose.total[row]) + PRIMED;
+            sum += mean * (seconds[row] - seconds[row - 1]);
+            out.push(sum);
+        }
+        out
+    }
+
+    fn found(waiting: &Waiting) -> Option<Zombie> {
+        find(waiting, 0.001, &[], Witness::None)
+    }
+
+    #[test]
+    fn a_connection_that_eats_on_is_found_with_its_rate_and_its_body() {
+        for (recording, bytes) in [
+            (quick(1), 50.0),
+            (quick(1).noise(500.0), 50.0),
+            (reference(2), 300.0),
+        ] {
+            let zombie = found(&waiting(&recording.leaks(RST, 2000.0), RST, bytes, 0.0)).unwrap();
+            let ends = zombie.per_second.low()..=zombie.per_second.high();
+            assert!(zombie.factor == RST && ends.contains(&bytes), "{zombie:?}");
+            let body = zombie.body.unwrap();
+            assert!((body.low()..=body.high()).contains(&2000.0), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_grows_with_time_or_with_the_closes_is_no_zombie() {
+        for seed in 0..8 {
+            for clean in [
+                quick(seed),
+                quick(seed).noise(500.0),
+                quick(seed).walks(2000.0),
+            ] {
+                assert_eq!(
+                    found(&waiting(&clean, FIN, 0.0, 0.0)),
+                    None,
+                    "clean, seed {seed}"
+                );
+                assert_eq!(
+                    found(&waiting(&clean.clone().leaks(RST, 500.0), FIN, 0.0, 0.0)),
+                    None,
+                    "leaks, seed {seed}"
+                );
+                assert_eq!(
+                    found(&waiting(&clean, FIN, 0.0, 3000.0)),
+                    None,
+                    "grows in rests, seed {seed}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_rests_or_without_their_readings_nothing_is_tested() {
+        let mut eats = waiting(&quick(1), RST, 50.0, 0.0);
+        assert!(found(&eats).is_some());
+        let (_, end) = eats.rests[1];
+        eats.rows.readings[end] = f64::NAN;
+        assert!(found(&eats).is_some(), "two rests are left");
+        eats.rests.truncate(1);
+        assert_eq!(found(&eats), None);
     }
 }

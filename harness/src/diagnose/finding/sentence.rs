@@ -1,14 +1,15 @@
 //! Numbers and names as a person reads them.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{Finding, Statement};
 use crate::{
     diagnose::{
+        forecast::{Forecast, Production},
         interval::Interval,
         signal::{Signal, unit_name},
     },
-    units::{Factor, Leave, grouped},
+    units::{Factor, Leave, bytes, grouped},
 };
 
 /// `2,816`, `18`, `0.43`: as many digits as mean something.
@@ -201,6 +202,46 @@ pub fn growth(signal: Signal, factor: Factor, interval: &Interval) -> String {
         quantity(signal, interval.estimate.slope),
         per(factor)
     )
+}
+
+/// `at 5 sessions/s the limit of 512 MiB is reached in 8 h 40 min (7 h 50 min … 9 h 35 min)`.
+pub fn forecast(production: &Production, limit: f64, forecast: &Forecast) -> String {
+    let given = production.rates.iter().filter(|(_, rate)| *rate > 0.0);
+    let load: Vec<String> = given
+        .map(|(factor, rate)| format!("{} {}s/s", amount(*rate), unit_name(*factor)))
+        .collect();
+    let load = if load.is_empty() {
+        "without load".into()
+    } else {
+        format!("at {}", load.join(", "))
+    };
+    let Some(at) = forecast.at else {
+        return format!(
+            "{load} nothing that was found leads to the limit of {}",
+            bytes(limit)
+        );
+    };
+    let end = |moment: Option<Duration>| moment.map_or_else(|| "never".into(), duration);
+    format!(
+        "{load} the limit of {} is reached in {} ({} … {})",
+        bytes(limit),
+        duration(at),
+        end(forecast.earliest),
+        end(forecast.latest),
+    )
+}
+
+/// The two largest units: `8 h 40 min`, `3 d 4 h`, `45 s`.
+pub fn duration(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        (1..100, ..) => format!("{days} d {hours} h"),
+        _ => format!("{} d", grouped(i64::try_from(days).unwrap_or(i64::MAX))),
+    }
 }
 
 #[cfg(test)]

@@ -380,3 +380,6 @@ fn second_witness(rows: &Observations, first: Look, alpha: f64) -> Look {
         first
     }
 }
+
+#[cfg(test)]
+mod tests;
