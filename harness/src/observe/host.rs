@@ -7,6 +7,7 @@ use sysinfo::System;
 
 use super::{
     error::sentence,
+    look::Purpose,
     memory::Status,
     sample::{Host, Own},
 };
@@ -46,15 +47,19 @@ impl HostWatch {
         }
     }
 
-    /// Memory and control group. `with_cpu` also closes one stretch of idle time and begins the next, so only samples ask for it.
-    pub(super) fn look(&mut self, with_cpu: bool, gaps: &mut Vec<String>) -> Host {
-        gaps.append(&mut self.first_gaps);
+    /// Memory and control group. A sample also closes one stretch of idle time and begins the next, and is the place for what is said
+    /// once.
+    pub(super) fn look(&mut self, purpose: Purpose, gaps: &mut Vec<String>) -> Host {
+        let is_sample = purpose == Purpose::Sample;
+        if is_sample {
+            gaps.append(&mut self.first_gaps);
+        }
         let mut host = Host::default();
         if let Some(system) = &mut self.system {
             system.refresh_memory();
             host.memory_total_bytes = Some(system.total_memory());
             host.memory_available_bytes = Some(system.available_memory());
-            if with_cpu {
+            if is_sample {
                 system.refresh_cpu_usage();
                 let idle = 1.0 - f64::from(system.global_cpu_usage()) / 100.0;
                 host.cpu_idle_share = self.cpu_seen.then_some(idle.clamp(0.0, 1.0));
@@ -67,6 +72,7 @@ impl HostWatch {
                     host.cgroup_bytes = charged.bytes;
                     host.cgroup_limit_bytes = charged.limit_bytes;
                     host.cgroup_socket_bytes = charged.socket_bytes;
+                    host.cgroup_oom_kills_total = charged.oom_kills;
                 }
                 Err(error) => gaps.push(sentence(&error)),
             }
@@ -155,9 +161,9 @@ mod tests {
     fn the_machine_and_we_ourselves_are_seen() {
         let mut gaps = Vec::new();
         let mut watch = HostWatch::of(Some(std::process::id()));
-        let first = watch.look(true, &mut gaps);
+        let first = watch.look(Purpose::Sample, &mut gaps);
         assert_eq!(first.cpu_idle_share, None, "nothing to compare with yet");
-        let host = watch.look(false, &mut gaps);
+        let host = watch.look(Purpose::Poll, &mut gaps);
         assert!(host.memory_available_bytes <= host.memory_total_bytes);
         let own = own(&mut gaps);
         assert!(

@@ -1,7 +1,8 @@
 //! One look at everything: what the observer's thread does again and again.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Arc, thread, time::Duration};
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -78,7 +79,7 @@ impl Eyes {
             tree,
             sockets: self.sockets.look(&mut gaps),
             target,
-            host: self.host.look(purpose == Purpose::Sample, &mut gaps),
+            host: self.host.look(purpose, &mut gaps),
             own: host::own(&mut gaps),
             gaps,
         }
@@ -108,8 +109,8 @@ impl Eyes {
 #[derive(Debug)]
 struct SocketWatch {
     way: Way,
-    /// In whose network the table is read if netlink does not work.
-    seen_by: u32,
+    /// Whose network it is; ours, if nobody's is known.
+    pid: Option<u32>,
     port: u16,
     ports: Arc<PortBook>,
 }
@@ -126,16 +127,15 @@ enum Way {
 
 impl SocketWatch {
     fn open(pid: Option<u32>, addr: SocketAddr, ports: Arc<PortBook>) -> Self {
-        let way = match pid {
-            Some(pid) if lives_in_another_network(pid) => {
-                Way::Table("the target lives in another network namespace".into())
-            }
-            None if !is_local(addr) => Way::None,
-            _ => Way::netlink(),
+        let is_elsewhere = pid.is_none() && !is_local(addr);
+        let way = if is_elsewhere {
+            Way::None
+        } else {
+            Way::to(pid)
         };
         Self {
             way,
-            seen_by: pid.unwrap_or_else(std::process::id),
+            pid,
             port: addr.port(),
             ports,
         }
@@ -151,7 +151,8 @@ impl SocketWatch {
             Way::Netlink(diag) => match diag.census(self.port, &self.ports) {
                 Ok(sockets) => Some(sockets),
                 Err(error) => {
-                    self.way = Way::netlink(); // a new line, so that no late answer is taken for the next one
+                    // A new line, so that no late answer is taken for the next one.
+                    self.way = Way::to(self.pid);
                     self.look_at_the_table(&sentence(&error), gaps)
                 }
             },
@@ -159,7 +160,7 @@ impl SocketWatch {
     }
 
     fn look_at_the_table(&self, why: &str, gaps: &mut Vec<String>) -> Option<Sockets> {
-        let pid = self.seen_by;
+        let pid = self.pid.unwrap_or_else(std::process::id);
         gaps.push(format!(
             "{why}: sockets are read from /proc/{pid}/net/tcp, which tells of their kernel memory only what is queued"
         ));
@@ -170,6 +171,29 @@ impl SocketWatch {
 }
 
 impl Way {
+    fn to(pid: Option<u32>) -> Self {
+        match pid {
+            Some(pid) if lives_in_another_network(pid) => Self::netlink_inside(pid),
+            _ => Self::netlink(),
+        }
+    }
+
+    /// A socket belongs to the network it was opened in, so a thread goes there (which takes root), opens one and ends.
+    fn netlink_inside(pid: u32) -> Self {
+        let opened = thread::spawn(move || {
+            enter_network_of(pid)?;
+            Ok(Self::netlink())
+        });
+        let opened = opened
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that went there ended")));
+        opened.unwrap_or_else(|error: io::Error| {
+            Self::Table(format!(
+                "the target lives in another network namespace, which cannot be entered ({error})"
+            ))
+        })
+    }
+
     fn netlink() -> Self {
         SockDiag::open().map_or_else(|error| Self::Table(sentence(&error)), Self::Netlink)
     }
@@ -179,6 +203,12 @@ fn lives_in_another_network(pid: u32) -> bool {
     let network = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
     let (theirs, ours) = (network(&pid.to_string()), network("self"));
     theirs.is_some() && ours.is_some() && theirs != ours
+}
+
+fn enter_network_of(pid: u32) -> io::Result<()> {
+    let network = File::open(format!("/proc/{pid}/ns/net"))?;
+    let only = Some(LinkNameSpaceType::Network);
+    Ok(move_into_link_name_space(network.as_fd(), only)?)
 }
 
 /// The admin listener, left alone for a while when it hangs: waiting for it would make every sample late.

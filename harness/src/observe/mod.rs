@@ -21,3 +21,8 @@ pub use admin::{Admin, AdminError, Ask, Retained};
 pub use error::ObserveError;
 pub use observer::{ObserveConfig, Observer};
 pub use sample::{Heap, Host, Own, Presence, Sample, Sockets, TargetReport, Tree};
+
+/// The harness itself, now; what cannot be read is `None`.
+pub fn own() -> Own {
+    host::own(&mut Vec::new())
+}

@@ -42,6 +42,8 @@ pub enum Presence {
 pub struct Tree {
     /// Processes alive.
     pub processes: u32,
+    /// Processes ever seen in the tree. A worker that is replaced takes its leak with it: then memory falls and this rises.
+    pub processes_seen_total: u64,
     /// Resident set size, bytes.
     pub rss_bytes: Option<u64>,
     /// Proportional set size, bytes.
@@ -157,6 +159,8 @@ pub struct Host {
     pub cgroup_limit_bytes: Option<u64>,
     /// Socket memory charged to the target's control group, bytes.
     pub cgroup_socket_bytes: Option<u64>,
+    /// How often the kernel killed a process of that control group for want of memory.
+    pub cgroup_oom_kills_total: Option<u64>,
 }
 
 /// The harness itself.

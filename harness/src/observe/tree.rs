@@ -53,6 +53,7 @@ impl TreeWatch {
         }
         let tree = Tree {
             cpu_seconds: Some(cpu),
+            processes_seen_total: self.family.seen_total(),
             ..sums.tree
         };
         (Presence::Alive, Some(tree))
@@ -69,6 +70,7 @@ impl Sums {
         let full = (depth == Depth::Full).then_some(0);
         let tree = Tree {
             processes: 0,
+            processes_seen_total: 0,
             rss_bytes: Some(0),
             pss_bytes: full,
             pss_anon_bytes: full,
@@ -86,27 +88,26 @@ impl Sums {
     /// A process that ends between being listed and being read counts as gone.
     fn add(&mut self, process: ProcessId, gaps: &mut Vec<String>) {
         let status = Status::read(process.pid);
-        if status.as_ref().is_err_and(ProcError::is_gone) {
+        let fds = open_descriptors(process.pid);
+        let rollup = (self.depth == Depth::Full).then(|| Rollup::read(process.pid));
+        if !ProcessId::of(process.pid).is_ok_and(|now| now == process) {
             return;
         }
-        let tree = &mut self.tree;
-        tree.processes += 1;
         let status = noted(status, gaps);
         let status = status.as_ref();
+        let tree = &mut self.tree;
+        tree.processes += 1;
         add(&mut tree.anon_bytes, status.and_then(|s| s.anon_bytes));
         add(&mut tree.swap_bytes, status.and_then(|s| s.swap_bytes));
         add(&mut tree.threads, status.map(|s| s.threads));
-        add(&mut tree.fds, noted(open_descriptors(process.pid), gaps));
-        if self.depth == Depth::Quick {
-            add(&mut tree.rss_bytes, status.map(|s| s.rss_bytes));
-            return;
-        }
-        let rollup = noted(Rollup::read(process.pid), gaps);
+        add(&mut tree.fds, noted(fds, gaps));
+        let rollup = rollup.and_then(|rollup| noted(rollup, gaps));
         let rollup = rollup.as_ref();
         // Without the rights for the exact file, the cheap one still tells the resident size.
+        let exact_rss = rollup.map(|r| r.rss_bytes);
         add(
             &mut tree.rss_bytes,
-            rollup.map(|r| r.rss_bytes).or(status.map(|s| s.rss_bytes)),
+            exact_rss.or(status.map(|s| s.rss_bytes)),
         );
         add(&mut tree.pss_bytes, rollup.map(|r| r.pss_bytes));
         add(

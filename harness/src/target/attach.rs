@@ -8,7 +8,7 @@ use std::{
 use super::{
     error::TargetError,
     family::Family,
-    proc::{self, ProcessId, Stat},
+    proc::{self, ProcError, ProcessId, Stat},
     tcp_table::{self, LISTEN},
 };
 
@@ -18,7 +18,7 @@ pub(super) fn family_serving(pid: u32, addr: SocketAddr) -> Result<Family, Targe
     if !family.root_is_alive() {
         return Err(TargetError::NoSuchProcess { pid });
     }
-    if proc::read(pid, "smaps_rollup").is_err() {
+    if let Err(ProcError::Denied { .. }) = proc::read(pid, "smaps_rollup") {
         let owner = proc::owner(pid)?;
         return Err(TargetError::NotOurs { pid, owner });
     }

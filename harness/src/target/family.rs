@@ -11,6 +11,7 @@ use super::proc::{self, ProcError, ProcessId, Stat};
 pub struct Family {
     root: ProcessId,
     members: BTreeMap<ProcessId, Stat>,
+    seen_total: u64,
 }
 
 impl Family {
@@ -23,6 +24,7 @@ impl Family {
         let mut family = Self {
             root: stat.id,
             members: BTreeMap::from([(stat.id, stat)]),
+            seen_total: 1,
         };
         family.refresh();
         Ok(family)
@@ -64,7 +66,7 @@ impl Family {
         while let Some(parent) = to_ask.pop() {
             for child in proc::children(parent) {
                 if let Ok(stat) = Stat::read(child)
-                    && self.members.insert(stat.id, stat).is_none()
+                    && self.adopt(stat)
                 {
                     to_ask.push(child);
                 }
@@ -72,8 +74,15 @@ impl Family {
         }
     }
 
-    /// Takes in a process that came from this family by a way that [`refresh`](Self::refresh) cannot see.
-    pub(super) fn adopt(&mut self, stat: Stat) {
-        self.members.insert(stat.id, stat);
+    /// How many processes were ever seen in it.
+    pub const fn seen_total(&self) -> u64 {
+        self.seen_total
+    }
+
+    /// Takes in a process that came from this family; says whether it is new.
+    pub(super) fn adopt(&mut self, stat: Stat) -> bool {
+        let is_new = self.members.insert(stat.id, stat).is_none();
+        self.seen_total += u64::from(is_new);
+        is_new
     }
 }

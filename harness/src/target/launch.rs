@@ -229,11 +229,8 @@ impl Launched {
 
 impl Drop for Launched {
     fn drop(&mut self) {
-        if self.guard.is_some() || !self.life.has_ended() {
-            self.signal_all(Signal::KILL);
-            self.kill_all();
-            self.disarm();
-        }
+        self.kill_all(); // after `stop`, nobody is left and this only looks
+        self.disarm();
     }
 }
 
