@@ -5,6 +5,7 @@
 
 mod diagnose;
 mod exit;
+mod load;
 mod plan;
 mod progress;
 mod report;
@@ -21,6 +22,8 @@ use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 
+use crate::soak;
+
 /// Tells whether a long-lived SSE server leaks memory: per what, how many bytes, and when it will run out.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, after_help = exit::HELP)]
@@ -33,6 +36,12 @@ struct Arguments {
 enum Command {
     /// Run a profile against its target, record it, and judge the recording.
     Run(run::RunArguments),
+    /// Open streams and hold them: load only, no judgement.
+    Hold(load::HoldArguments),
+    /// Open streams at a rate, each leaving after its first event: load only, no judgement.
+    Churn(load::ChurnArguments),
+    /// Open streams and leave them in some way: load only, no judgement.
+    Abandon(load::AbandonArguments),
     /// Print the whole schedule of a profile without running it.
     Plan(plan::PlanArguments),
     /// Judge a recording again: also one cut short, or one of an older version.
@@ -58,6 +67,9 @@ pub fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Hold(arguments) => load::hold(&arguments),
+        Command::Churn(arguments) => load::churn(&arguments),
+        Command::Abandon(arguments) => load::abandon(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Diagnose(arguments) => diagnose::diagnose(&arguments),
         Command::Report(arguments) => report::report(&arguments),
@@ -94,6 +106,17 @@ fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// A load generator pointed at somebody else's server by mistake is an attack.
+fn refuse_remote(url: &str, allowed: bool) -> anyhow::Result<()> {
+    if !soak::address(url)?.ip().is_loopback() && !allowed {
+        let message = format!(
+            "{url} is not on this machine: load it only if it is yours, with --allow-remote"
+        );
+        return Err(exit::Usage(message).into());
+    }
+    Ok(())
 }
 
 /// A profile by path, or by the name of one in `soak-profiles/`.

@@ -196,7 +196,7 @@ pub struct EventRow {
 pub struct LatencyRow {
     /// When the interval ended.
     pub at: Elapsed,
-    /// `connect`, `first-event` or `gap`.
+    /// `connect`, `first-event`, `gap`, or `late` (our own lateness).
     pub of: &'static str,
     /// How many were measured.
     pub count: u64,

@@ -19,6 +19,9 @@ pub enum SoakError {
     /// The load cannot be started.
     #[error("cannot start the load")]
     Drive(#[source] io::Error),
+    /// The load's thread ended by itself.
+    #[error("{0}")]
+    DriveDied(String),
     /// The first clients were not answered as the profile says.
     #[error(
         "the target does not answer as the profile says:\n{}",

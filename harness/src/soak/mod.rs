@@ -6,6 +6,7 @@
 
 mod error;
 mod exposure;
+mod load;
 mod open;
 mod progress;
 mod quiet;
@@ -20,6 +21,7 @@ use std::{
 
 pub use self::{
     error::SoakError,
+    load::{LoadReport, LoadSetup, Percentiles, load},
     open::{address, rfc3339},
     progress::Progress,
     stop::Stop,
@@ -315,8 +317,11 @@ impl<'a> Conductor<'a> {
             return Ok(());
         }
         self.asked_alive = now;
+        if let Some(why) = self.driver.died() {
+            return Err(SoakError::DriveDied(why).into());
+        }
         match self.target.alive() {
-            Life::Running => Ok(()),
+            Life::Running | Life::Unseen => Ok(()),
             gone => Err(Halt::TargetDied(gone.to_string())),
         }
     }
@@ -338,6 +343,7 @@ impl<'a> Conductor<'a> {
             ("connect", &latency.connect),
             ("first-event", &latency.first_event),
             ("gap", &latency.gap),
+            ("late", &latency.late),
         ] {
             if histogram.is_empty() {
                 continue;

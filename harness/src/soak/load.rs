@@ -1,0 +1,247 @@
+//! Load without judgement: hold, churn, abandon. The same driver, no target to look at, a summary at the end.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::{SoakError, Stop, TICK};
+use crate::{
+    drive::{DriveConfig, Driver, Latency, Limits},
+    observe::{Own, own},
+    plan::{Batch, Script},
+    timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
+    units::Leave,
+};
+
+/// How often whoever watches is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the last clients may take to go.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is to be played.
+#[derive(Clone, Debug)]
+pub struct LoadSetup {
+    /// Where to connect to.
+    pub addr: SocketAddr,
+    /// The `Host` header.
+    pub host: String,
+    /// What every client says.
+    pub script: Script,
+    /// Who comes when, and how they leave.
+    pub batches: Vec<Batch>,
+    /// When everyone leaves.
+    pub length: Duration,
+    /// Fixes every random choice.
+    pub seed: u64,
+    /// `SO_RCVBUF` of clients that stall or read slowly, bytes.
+    pub receive_buffer: Option<u32>,
+    /// Bytes a second that a slow client reads.
+    pub slow_bytes_per_second: u32,
+}
+
+/// What happened. A stable format: fields are added, never renamed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LoadReport {
+    /// Seconds since the load began.
+    pub seconds: f64,
+    /// Connections open now.
+    pub open: u64,
+    /// Connections of which the connect was started.
+    pub opened: u64,
+    /// Connections that got as far as a TCP handshake.
+    pub connected: u64,
+    /// Openings that came due while no descriptor or port was left.
+    pub not_opened: u64,
+    /// Connections gone, by why; only those that happened.
+    pub ended: BTreeMap<&'static str, u64>,
+    /// Connections gone, by the way they were planned to leave; only those that happened.
+    pub closed: BTreeMap<&'static str, u64>,
+    /// Events received.
+    pub events: u64,
+    /// Events a second since the last report (in the summary: over the whole run).
+    pub events_per_second: f64,
+    /// Bytes of responses received.
+    pub bytes: u64,
+    /// From due to connected, microseconds.
+    pub connect_us: Percentiles,
+    /// From due to the first event, microseconds.
+    pub first_event_us: Percentiles,
+    /// Between two events of one stream, microseconds.
+    pub gap_us: Percentiles,
+    /// From due to the start of the connect: our own lateness, microseconds.
+    pub late_us: Percentiles,
+    /// Our own resident memory, bytes.
+    pub own_rss_bytes: Option<u64>,
+    /// Our own CPU time, seconds.
+    pub own_cpu_seconds: Option<f64>,
+    /// What went wrong, in words.
+    pub problems: Vec<String>,
+}
+
+/// A distribution in five numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Percentiles {
+    /// How many were measured.
+    pub count: u64,
+    /// The median.
+    pub p50: u64,
+    /// 90 % are not above.
+    pub p90: u64,
+    /// 99 % are not above.
+    pub p99: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+impl Percentiles {
+    fn of(histogram: &Histogram<u32>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let at = |share| histogram.value_at_quantile(share);
+        Self {
+            count: histogram.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            max: histogram.max(),
+        }
+    }
+}
+
+/// Plays a load and reports; `tell` hears about it once a second.
+///
+/// # Errors
+/// The load's thread cannot be started, or died.
+pub fn load(
+    setup: &LoadSetup,
+    stop: &Stop,
+    tell: &mut dyn FnMut(&LoadReport),
+) -> Result<LoadReport, SoakError> {
+    let clock = Clock::start();
+    let tally = Arc::new(Tally::default());
+    let driver = Driver::start(
+        config(setup),
+        clock,
+        Arc::clone(&tally),
+        Arc::new(PortBook::default()),
+    )
+    .map_err(SoakError::Drive)?;
+    let began = clock.now();
+    driver.play(began, setup.batches.clone());
+    let mut watch = Watch {
+        tally: &tally,
+        driver: &driver,
+        began,
+        latency: Latency::default(),
+        last: (began, Counts::default()),
+    };
+    let end = began + setup.length;
+    let mut due = began + TELL_EVERY;
+    while clock.now() < end && !stop.asked() && !all_gone(&tally.counts()) {
+        watch.check()?;
+        pause(TICK);
+        if clock.now() >= due {
+            due = due + TELL_EVERY;
+            tell(&watch.report(clock.now()));
+        }
+    }
+    watch.check()?;
+    driver.recall();
+    let last = clock.now() + LEAVE_WITHIN;
+    while tally.counts().live() > 0 && clock.now() < last {
+        pause(TICK);
+    }
+    watch.last = (began, Counts::default());
+    let report = watch.report(clock.now());
+    driver.stop();
+    Ok(report)
+}
+
+fn config(setup: &LoadSetup) -> DriveConfig {
+    DriveConfig {
+        addr: setup.addr,
+        host: setup.host.clone(),
+        scripts: vec![setup.script.clone()],
+        pools: 0,
+        seed: setup.seed,
+        limits: Limits::default(),
+        stall_receive_buffer: setup.receive_buffer,
+        slow_bytes_per_second: setup.slow_bytes_per_second,
+    }
+}
+
+/// Whether everyone who was to come has come and gone.
+fn all_gone(counts: &Counts) -> bool {
+    counts.pending == 0 && counts.opened > 0 && counts.live() == 0
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the conductor of a load is the edge that waits"
+)]
+fn pause(length: Duration) {
+    std::thread::sleep(length);
+}
+
+struct Watch<'a> {
+    tally: &'a Tally,
+    driver: &'a Driver,
+    began: Elapsed,
+    latency: Latency,
+    last: (Elapsed, Counts),
+}
+
+impl Watch<'_> {
+    fn check(&self) -> Result<(), SoakError> {
+        self.driver
+            .died()
+            .map_or(Ok(()), |why| Err(SoakError::DriveDied(why)))
+    }
+
+    fn report(&mut self, now: Elapsed) -> LoadReport {
+        self.latency.add(&self.driver.take_latency());
+        let counts = self.tally.counts();
+        let (then, before) = std::mem::replace(&mut self.last, (now, counts));
+        let Own {
+            rss_bytes,
+            cpu_seconds,
+        } = own();
+        let happened = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
+        LoadReport {
+            seconds: now.since(self.began).as_secs_f64(),
+            open: counts.live(),
+            opened: counts.opened,
+            connected: counts.connected,
+            not_opened: counts.not_opened,
+            ended: End::ALL
+                .iter()
+                .map(|end| (end.name(), counts.ended[*end as usize]))
+                .filter_map(happened)
+                .collect(),
+            closed: Leave::ALL
+                .iter()
+                .map(|leave| (leave.name(), counts.closed[leave.index()]))
+                .filter_map(happened)
+                .collect(),
+            events: counts.events,
+            events_per_second: (counts.events - before.events) as f64
+                / now.since(then).as_secs_f64().max(1e-3),
+            bytes: counts.bytes,
+            connect_us: Percentiles::of(&self.latency.connect),
+            first_event_us: Percentiles::of(&self.latency.first_event),
+            gap_us: Percentiles::of(&self.latency.gap),
+            late_us: Percentiles::of(&self.latency.late),
+            own_rss_bytes: rss_bytes,
+            own_cpu_seconds: cpu_seconds,
+            problems: self
+                .driver
+                .problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
