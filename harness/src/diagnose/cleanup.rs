@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::record::Table;
+use crate::{record::Table, units::Leave};
 
 use super::stats::order::greatest;
 
@@ -34,7 +34,7 @@ impl Cleaned {
     }
 }
 
-/// Sums up the table, in its own order.
+/// Sums up the table: ways of leaving in the design's order, then the target's own counts.
 pub fn cleaned(table: &Table) -> Vec<Cleaned> {
     let judged = |row: &usize| {
         table
@@ -48,6 +48,7 @@ pub fn cleaned(table: &Table) -> Vec<Cleaned> {
             names.push(name);
         }
     }
+    names.sort_by_key(|name| Leave::ALL.iter().position(|leave| leave.name() == *name).unwrap_or(Leave::ALL.len()));
     names
         .into_iter()
         .map(|name| {
