@@ -1,6 +1,7 @@
 //! The observer's own thread: samples on the grid, and answers in between.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     ops::ControlFlow,
     sync::{
@@ -85,6 +86,7 @@ impl Observer {
             clock,
             samples,
             lost: Arc::clone(&lost),
+            lasting: BTreeSet::new(),
         };
         let thread = thread::Builder::new()
             .name("observe".into())
@@ -187,6 +189,8 @@ struct Watch {
     clock: Clock,
     samples: SyncSender<Sample>,
     lost: Arc<AtomicU64>,
+    /// The gaps of the last sample.
+    lasting: BTreeSet<String>,
 }
 
 impl Watch {
@@ -201,7 +205,8 @@ impl Watch {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let sample = self.eyes.look(Purpose::Sample);
+                    let mut sample = self.eyes.look(Purpose::Sample);
+                    sample.gaps = begun(&mut self.lasting, sample.gaps);
                     self.send(sample);
                     due = grid::next_point(self.clock.now(), self.every);
                 }
@@ -243,5 +248,32 @@ impl Watch {
     fn ask(&mut self, what: Ask, body: Option<Value>) -> Result<Value, ObserveError> {
         let within = RETAIN_WITHIN.saturating_sub(Duration::from_secs(5));
         Ok(self.eyes.admin()?.ask(what, body, within)?)
+    }
+}
+
+/// The gaps that were not there in the sample before. One that lasts a day is said once, when it begins: its empty cells say the rest.
+fn begun(lasting: &mut BTreeSet<String>, gaps: Vec<String>) -> Vec<String> {
+    let now: BTreeSet<String> = gaps.into_iter().collect();
+    let new = now.difference(lasting).cloned().collect();
+    *lasting = now;
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_that_lasts_is_said_once_and_again_when_it_comes_back() {
+        let mut lasting = BTreeSet::new();
+        for (found, said) in [
+            (vec!["a"], vec!["a"]),
+            (vec!["a", "b"], vec!["b"]),
+            (vec!["b"], vec![]),
+            (vec!["a", "b"], vec!["a"]),
+        ] {
+            let gaps = found.iter().map(|&gap| gap.to_owned()).collect();
+            assert_eq!(begun(&mut lasting, gaps), said, "of {found:?}");
+        }
     }
 }

@@ -21,7 +21,7 @@ pub struct Sample {
     pub host: Host,
     /// The harness itself.
     pub own: Own,
-    /// What could not be read, and why: one sentence each.
+    /// What could not be read, and why: one sentence each. In the samples of the grid, only what the sample before did not say already.
     pub gaps: Vec<String>,
 }
 

@@ -374,7 +374,11 @@ mod tests {
             left.shutdown(Shutdown::Write).unwrap();
             let _stranger = TcpStream::connect(here).unwrap(); // never accepted
             let mut look = || diag.census(here.port(), &ports).unwrap();
-            wait_for("CLOSE_WAIT", || look().close_wait == 1);
+            // Acknowledged too: a delayed acknowledgement between two looks would change the send queue.
+            wait_for("quiet", || {
+                let now = look();
+                now.close_wait == 1 && now.send_queue_bytes == 0
+            });
             let sockets = look();
             assert_eq!(
                 (sockets.established, sockets.held(), sockets.accept_queue),
