@@ -1,20 +1,51 @@
-//! `sse-soak diagnose`: judge a recording again.
+//! `sse-soak diagnose`: judge a recording again, or a trace that something else recorded.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use anyhow::Context as _;
 use clap::Args;
 
-use super::{Exit, report::Format, run};
+use super::{Exit, print, report::Format, run, say};
+use crate::{
+    diagnose::{self, trace, verdict::Rules},
+    report,
+};
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub(super) struct DiagnoseArguments {
     /// A run directory.
-    run: PathBuf,
+    #[arg(group = "what")]
+    run: Option<PathBuf>,
+    /// A CSV that anything else recorded, one row a second: t_s, phase, cycle, rss_bytes, closed_<way>_total, sessions_created_total,
+    /// events_total; and, if known, live_connections, live_sessions, cpu_seconds, fds, threads, heap_used_bytes.
+    #[arg(long, value_name = "FILE", group = "what")]
+    trace: Option<PathBuf>,
     /// How the verdict is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 pub(super) fn diagnose(arguments: &DiagnoseArguments) -> anyhow::Result<Exit> {
-    run::judge(&arguments.run, arguments.format)
+    match (&arguments.run, &arguments.trace) {
+        (Some(run), _) => run::judge(run, arguments.format),
+        (None, Some(file)) => judge_trace(file, arguments.format),
+        (None, None) => unreachable!("clap asks for one of them"),
+    }
+}
+
+fn judge_trace(file: &Path, format: Format) -> anyhow::Result<Exit> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let trace =
+        trace::read(&text).with_context(|| format!("{} cannot be judged", file.display()))?;
+    for problem in &trace.problems {
+        say(&format!("{}: {problem}", file.display()));
+    }
+    let findings = diagnose::judge_evidence(&trace.evidence, &Rules::default());
+    print(&report::render_findings(format.into(), &findings))?;
+    Ok(Exit::from_code(findings.exit_code))
 }

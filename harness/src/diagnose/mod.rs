@@ -39,4 +39,4 @@ mod simulation;
 #[cfg(test)]
 mod synthetic;
 
-pub use recording::judge;
+pub use recording::{judge, judge_evidence};

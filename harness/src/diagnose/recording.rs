@@ -43,8 +43,12 @@ const COUNTERS: [(Signal, Series); 2] = [
 pub fn judge(recording: &Recording) -> Findings {
     let evidence = evidence(recording);
     let rules = rules(recording);
-    let judgement = verdict::judge(&evidence, &rules);
-    finding::findings(&evidence, &judgement, &rules).with(run::findings(recording))
+    judge_evidence(&evidence, &rules).with(run::findings(recording))
+}
+
+/// Judges evidence of any origin.
+pub fn judge_evidence(evidence: &Evidence, rules: &Rules) -> Findings {
+    finding::findings(evidence, &verdict::judge(evidence, rules), rules)
 }
 
 fn rules(recording: &Recording) -> Rules {

@@ -28,10 +28,7 @@ pub(super) fn render(recording: &Recording, findings: &Findings) -> String {
             whole(facts.errors),
         ),
     );
-    out.push_str("## Findings\n\n| verdict | factor | signal | per unit | 95 % interval | units | in words |\n|---|---|---|---|---|---|---|\n");
-    for finding in &findings.findings {
-        row(&mut out, finding);
-    }
+    table(&mut out, findings);
     cleanup(&mut out, &facts);
     assumptions(&mut out, findings);
     push(
@@ -48,6 +45,21 @@ pub(super) fn render(recording: &Recording, findings: &Findings) -> String {
         format_args!("Run it again: `{}`\n", escaped(&manifest.command.join(" "))),
     );
     out
+}
+
+/// The findings alone.
+pub(super) fn findings(findings: &Findings) -> String {
+    let mut out = format!("# {}\n\n", escaped(&findings.text));
+    table(&mut out, findings);
+    assumptions(&mut out, findings);
+    out
+}
+
+fn table(out: &mut String, findings: &Findings) {
+    out.push_str("## Findings\n\n| verdict | factor | signal | per unit | 95 % interval | units | in words |\n|---|---|---|---|---|---|---|\n");
+    for finding in &findings.findings {
+        row(out, finding);
+    }
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {

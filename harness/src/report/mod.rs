@@ -30,8 +30,21 @@ pub fn render(format: Format, recording: &Recording, findings: &Findings, folder
     match format {
         Format::Text => text::render(recording, findings, folder),
         Format::Markdown => markdown::render(recording, findings),
-        Format::Json => serde_json::to_string_pretty(findings).expect("findings are JSON") + "\n",
+        Format::Json => json(findings),
     }
+}
+
+/// A report of findings alone: of a trace that was recorded by something else.
+pub fn render_findings(format: Format, findings: &Findings) -> String {
+    match format {
+        Format::Text => text::verdict(findings),
+        Format::Markdown => markdown::findings(findings),
+        Format::Json => json(findings),
+    }
+}
+
+fn json(findings: &Findings) -> String {
+    serde_json::to_string_pretty(findings).expect("findings are JSON") + "\n"
 }
 
 /// Writes every report into the run directory.

@@ -12,6 +12,24 @@ use crate::{
 const WIDTH: usize = 80;
 
 pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) -> String {
+    let mut out = verdict(findings);
+    let facts = Facts::of(recording);
+    out.push('\n');
+    load(&mut out, &facts);
+    cleanup(&mut out, &facts);
+    let own = format!(
+        "own memory {}; {} samples lost, {} gaps",
+        facts.own,
+        whole(facts.lost),
+        facts.gaps
+    );
+    line(&mut out, "harness", &own);
+    line(&mut out, "recording", &folder.display().to_string());
+    out
+}
+
+/// The verdict and the findings, without what only a recording knows.
+pub(super) fn verdict(findings: &Findings) -> String {
     let mut out = String::new();
     wrapped(&mut out, "", "      ", &findings.text);
     let (bounds, others): (Vec<&Finding>, Vec<&Finding>) = findings
@@ -25,18 +43,6 @@ pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) 
         wrapped(&mut out, mark(finding.verdict), "      ", &finding.text);
     }
     table(&mut out, &bounds);
-    let facts = Facts::of(recording);
-    out.push('\n');
-    load(&mut out, &facts);
-    cleanup(&mut out, &facts);
-    let own = format!(
-        "own memory {}; {} samples lost, {} gaps",
-        facts.own,
-        whole(facts.lost),
-        facts.gaps
-    );
-    line(&mut out, "harness", &own);
-    line(&mut out, "recording", &folder.display().to_string());
     out
 }
 
