@@ -1,9 +1,9 @@
 //! The target's TCP sockets, asked of the kernel by `NETLINK_SOCK_DIAG` (`man 7 sock_diag`).
 //!
 //! The kernel picks by local port, but walks its whole table to find them: 0.5 to 0.7 ms for each address family (262,144 buckets on
-//! 24 GiB), 0.2 µs for every other socket there (our own clients in TIME_WAIT, too: a minute of churn) and 0.8 µs for one that counts. Listeners have a table of their own (12 µs), so a family is only walked once somebody listened in it.
-//! Parsing `/proc/net/tcp` is ten times dearer; only it can look into the network of another namespace, and it is what is left where
-//! netlink is refused.
+//! 24 GiB), 0.2 µs for every other socket there (our own clients in TIME_WAIT, too: a minute of churn)
+//! and 0.8 µs for one that counts. Listeners have a table of their own (12 µs), so a family is only walked once somebody listened in
+//! it. Parsing `/proc/net/tcp` is ten times dearer, and is what is left where netlink is refused.
 
 use std::{
     io::{self, Read},
