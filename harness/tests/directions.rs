@@ -106,7 +106,10 @@ fn first_level(list: &str) -> Vec<String> {
             _ => {}
         }
         if letter != ',' || depth > 0 {
-            items.last_mut().unwrap().push(letter);
+            items
+                .last_mut()
+                .expect("there is always a last item")
+                .push(letter);
         }
     }
     items
@@ -121,8 +124,8 @@ fn first_word(text: &str) -> String {
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder of the source") {
+        let path = entry.expect("an entry of the source").path();
         if path.is_dir() {
             found.extend(files(&path));
         } else if path.extension().is_some_and(|end| end == "rs") {

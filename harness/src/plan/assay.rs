@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    exchange::exchange, Batch, Design, Factor, Leave, Length, Phase, Plan, Retain, Script, Stay, Step};
-use crate::profile::{Assay, Profile};
+    Batch, Design, Factor, Leave, Length, Phase, Plan, Retain, Script, Stay, Step,
+    exchange::exchange,
+};
+use crate::{
+    profile::{Assay, ClosedDose, EventDose, Profile},
+    units::Period,
+};
 
 /// The pool that standing sessions go to and that turns borrow from.
 const STANDING_POOL: usize = 0;
@@ -77,80 +82,32 @@ fn scripts(profile: &Profile, assay: &Assay) -> Vec<Script> {
     profile.scripts.iter().map(script).collect()
 }
 
+/// What every dose of the profile plays, in the order of the regression.
 fn dosed(assay: &Assay, index: &impl Fn(&str) -> usize) -> Vec<Dosed> {
-    let dose = assay.dose.get();
-    let arrivals = dose.mul_f64(ARRIVALS);
-    let batch = |script: &str, leave, count, stay| Batch {
-        script: index(script),
-        leave,
-        count,
-        after: Duration::ZERO,
-        over: arrivals,
-        stay,
+    let table = Table {
+        dose: assay.dose.get(),
+        index,
     };
     let doses = &assay.doses;
-    let closed = doses.closed.iter().map(|(leave, closed)| Dosed {
-        factor: Factor::Closed(*leave),
-        share: 1.0 / 3.0,
-        batch: Some(batch(
-            closed.script.get_ref(),
-            *leave,
-            closed.connections,
-            stay(*leave, closed.stay.map(|stay| stay.get()), dose),
-        )),
-        retain: None,
-    });
-    let other = |factor, batch, retain| Dosed {
-        factor,
-        share: 0.5,
-        batch,
-        retain,
-    };
+    let closed = doses
+        .closed
+        .iter()
+        .map(|(leave, closed)| table.closed(*leave, closed));
     let session = doses.session.iter().map(|dose| {
-        other(
-            Factor::Session,
-            Some(batch(
-                dose.script.get_ref(),
-                Leave::Complete,
-                dose.sessions,
-                Stay::ToTheEnd,
-            )),
-            None,
-        )
+        let batch = table.to_the_end(dose.script.get_ref(), dose.sessions);
+        table.other(Factor::Session, Some(batch), None)
     });
     let turn = doses.turn.iter().map(|dose| {
-        other(
-            Factor::Turn,
-            Some(batch(
-                dose.script.get_ref(),
-                Leave::Complete,
-                dose.turns,
-                Stay::ToTheEnd,
-            )),
-            None,
-        )
+        let batch = table.to_the_end(dose.script.get_ref(), dose.turns);
+        table.other(Factor::Turn, Some(batch), None)
     });
-    let event = doses.event.iter().map(|event| {
-        let fast = Batch {
-            over: Duration::ZERO,
-            ..batch(
-                event.script.get_ref(),
-                Leave::Fin,
-                event.streams,
-                Stay::Until(dose),
-            )
-        };
-        other(Factor::Event, Some(fast), None)
-    });
+    let event = doses.event.iter().map(|event| table.event(event));
     let control = doses.control.iter().map(|control| {
-        other(
-            Factor::Control,
-            None,
-            Some(Retain {
-                bytes: control.bytes.0,
-                blocks: control.blocks,
-            }),
-        )
+        let retain = Retain {
+            bytes: control.bytes.0,
+            blocks: control.blocks,
+        };
+        table.other(Factor::Control, None, Some(retain))
     });
     closed
         .chain(session)
@@ -158,6 +115,63 @@ fn dosed(assay: &Assay, index: &impl Fn(&str) -> usize) -> Vec<Dosed> {
         .chain(event)
         .chain(control)
         .collect()
+}
+
+/// What the rows of [`dosed`] share.
+struct Table<'a, I: Fn(&str) -> usize> {
+    dose: Duration,
+    index: &'a I,
+}
+
+impl<I: Fn(&str) -> usize> Table<'_, I> {
+    fn batch(&self, script: &str, leave: Leave, count: u32, stay: Stay) -> Batch {
+        Batch {
+            script: (self.index)(script),
+            leave,
+            count,
+            after: Duration::ZERO,
+            over: self.dose.mul_f64(ARRIVALS),
+            stay,
+        }
+    }
+
+    fn to_the_end(&self, script: &str, count: u32) -> Batch {
+        self.batch(script, Leave::Complete, count, Stay::ToTheEnd)
+    }
+
+    fn closed(&self, leave: Leave, closed: &ClosedDose) -> Dosed {
+        let stay = stay(leave, closed.stay.map(Period::get), self.dose);
+        let batch = self.batch(closed.script.get_ref(), leave, closed.connections, stay);
+        Dosed {
+            factor: Factor::Closed(leave),
+            share: 1.0 / 3.0,
+            batch: Some(batch),
+            retain: None,
+        }
+    }
+
+    /// Fast streams from the first moment of the dose to its last.
+    fn event(&self, event: &EventDose) -> Dosed {
+        let stay = Stay::Until(self.dose);
+        let batch = self.batch(event.script.get_ref(), Leave::Fin, event.streams, stay);
+        self.other(
+            Factor::Event,
+            Some(Batch {
+                over: Duration::ZERO,
+                ..batch
+            }),
+            None,
+        )
+    }
+
+    fn other(&self, factor: Factor, batch: Option<Batch>, retain: Option<Retain>) -> Dosed {
+        Dosed {
+            factor,
+            share: 0.5,
+            batch,
+            retain,
+        }
+    }
 }
 
 /// How long a client of a dose stays.
@@ -177,13 +191,17 @@ fn steps(
 ) -> Vec<Step> {
     let cycles = i32::try_from(*assay.cycles.get_ref()).unwrap_or(i32::MAX);
     let priming = i32::try_from(assay.priming).unwrap_or(i32::MAX);
-    let rest = |cycle, length: Option<crate::units::Period>| {
+    let rest = |cycle, length: Option<Period>| {
         length.map(|length| bare(Phase::Rest, cycle, Length::For(length.get())))
     };
     let rests = assay.rests;
     let mut steps = standing(assay, -priming, index);
     steps.push(trial(dosed, -priming));
-    steps.push(bare(Phase::Drain, -priming, Length::For(assay.drain_within.get())));
+    steps.push(bare(
+        Phase::Drain,
+        -priming,
+        Length::For(assay.drain_within.get()),
+    ));
     steps.extend(rest(-priming, rests.map(|rests| rests.first)));
     for cycle in -priming..cycles {
         if cycle == 0 {
@@ -250,10 +268,20 @@ fn trial(dosed: &[Dosed], cycle: i32) -> Step {
             _ => (Leave::Fin, Stay::For(Duration::ZERO)),
         };
         if !batches.iter().any(|known| known.script == batch.script) {
-            batches.push(Batch { script: batch.script, leave, count: 1, after: Duration::ZERO, over: Duration::ZERO, stay });
+            batches.push(Batch {
+                script: batch.script,
+                leave,
+                count: 1,
+                after: Duration::ZERO,
+                over: Duration::ZERO,
+                stay,
+            });
         }
     }
-    Step { batches, ..bare(Phase::Trial, cycle, Length::UntilGone { at_most: TRIAL }) }
+    Step {
+        batches,
+        ..bare(Phase::Trial, cycle, Length::UntilGone { at_most: TRIAL })
+    }
 }
 
 fn cycle_steps<'a>(

@@ -8,10 +8,16 @@ use crate::profile::{CaptureSpec, StepSpec};
 /// The exchange that a step describes. `standing` is the pool that turns borrow from; with `joins_pool` the step's session
 /// goes there.
 pub(super) fn exchange(step: &StepSpec, standing: usize, joins_pool: bool) -> Exchange {
-    let (method, path) = step.paths().next().expect("checked while parsing: exactly one path");
+    let (method, path) = step
+        .paths()
+        .next()
+        .expect("checked while parsing: exactly one path");
     let (body, kind) = body_and_kind(step);
-    let mut headers: Vec<_> =
-        step.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut headers: Vec<_> = step
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     if let Some(kind) = kind.filter(|_| !has_header(step, "content-type")) {
         headers.push(("Content-Type".into(), kind.into()));
     }
@@ -19,15 +25,26 @@ pub(super) fn exchange(step: &StepSpec, standing: usize, joins_pool: bool) -> Ex
         headers.push(("Accept".into(), "text/event-stream".into()));
     }
     Exchange {
-        request: Request { method: method.into(), target: path.clone(), headers, body },
-        expect: if step.plain || step.deletes_session { Expect::Success } else { Expect::Stream },
+        request: Request {
+            method: method.into(),
+            target: path.clone(),
+            headers,
+            body,
+        },
+        expect: if step.plain || step.deletes_session {
+            Expect::Success
+        } else {
+            Expect::Stream
+        },
         session: session_use(step, standing, joins_pool),
         counts: counts(step),
     }
 }
 
 fn has_header(step: &StepSpec, name: &str) -> bool {
-    step.headers.keys().any(|key| key.eq_ignore_ascii_case(name))
+    step.headers
+        .keys()
+        .any(|key| key.eq_ignore_ascii_case(name))
 }
 
 fn body_and_kind(step: &StepSpec) -> (String, Option<&'static str>) {
@@ -45,9 +62,14 @@ fn session_use(step: &StepSpec, standing: usize, joins_pool: bool) -> SessionUse
     if step.deletes_session {
         SessionUse::Deletes
     } else if step.turn {
-        SessionUse::Uses { pool: Some(standing) }
+        SessionUse::Uses {
+            pool: Some(standing),
+        }
     } else if let Some(spec) = &step.creates_session {
-        SessionUse::Creates { capture: capture(spec), pool: joins_pool.then_some(standing) }
+        SessionUse::Creates {
+            capture: capture(spec),
+            pool: joins_pool.then_some(standing),
+        }
     } else {
         SessionUse::Uses { pool: None }
     }
@@ -65,7 +87,9 @@ const fn counts(step: &StepSpec) -> Unit {
 
 /// Encodes a form; placeholders stay readable, since they are filled in later with characters that need no encoding.
 fn encode_form(form: &BTreeMap<String, String>) -> String {
-    let encoded: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let encoded: String = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish();
     encoded.replace("%7B", "{").replace("%7D", "}")
 }
 
@@ -91,11 +115,17 @@ mod tests {
     fn a_form_keeps_its_placeholders() {
         let step = StepSpec {
             post: Some("/chat".into()),
-            form: Some(BTreeMap::from([("message".into(), "how are you, {n}?".into())])),
+            form: Some(BTreeMap::from([(
+                "message".into(),
+                "how are you, {n}?".into(),
+            )])),
             ..StepSpec::default()
         };
         let sent = exchange(&step, 0, false).request;
         assert_eq!(sent.body, "message=how+are+you%2C+{n}%3F");
-        assert!(sent.headers.contains(&("Accept".into(), "text/event-stream".into())));
+        assert!(
+            sent.headers
+                .contains(&("Accept".into(), "text/event-stream".into()))
+        );
     }
 }

@@ -25,8 +25,8 @@ pub use self::{
     },
     step::{Length, Phase, Retain, Step},
 };
-pub use crate::units::{Factor, Leave, UnknownFactor};
 use crate::profile::{Kind, Profile};
+pub use crate::units::{Factor, Leave, UnknownFactor};
 
 /// The whole schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -78,7 +78,9 @@ fn length(length: Length) -> String {
         Length::UntilQuiet { at_least, at_most } => {
             format!("{} … {}", duration(at_least), duration(at_most))
         }
-        Length::UntilStanding { at_most } | Length::UntilGone { at_most } => format!("… {}", duration(at_most)),
+        Length::UntilStanding { at_most } | Length::UntilGone { at_most } => {
+            format!("… {}", duration(at_most))
+        }
     }
 }
 

@@ -79,7 +79,9 @@ impl Length {
     pub const fn longest(self) -> Duration {
         match self {
             Self::For(length) => length,
-            Self::UntilQuiet { at_most, .. } | Self::UntilStanding { at_most } | Self::UntilGone { at_most } => at_most,
+            Self::UntilQuiet { at_most, .. }
+            | Self::UntilStanding { at_most }
+            | Self::UntilGone { at_most } => at_most,
         }
     }
 }

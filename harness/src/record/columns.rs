@@ -10,8 +10,11 @@ use crate::{
 /// A named number of some row; `None` is written as an empty cell.
 pub(super) struct Column<R: ?Sized> {
     pub(super) name: String,
-    pub(super) value: Box<dyn Fn(&R) -> Option<f64>>,
+    pub(super) value: Value<R>,
 }
+
+/// How a number is taken from a row.
+type Value<R> = Box<dyn Fn(&R) -> Option<f64>>;
 
 fn column<R: ?Sized>(
     name: impl Into<String>,
@@ -76,6 +79,8 @@ fn kernel() -> Vec<Column<Sample>> {
     let mut columns = seen! {
         "kernel_established" = |s| Some(s.sockets.as_ref()?.established as f64);
         "kernel_close_wait" = |s| Some(s.sockets.as_ref()?.close_wait as f64);
+        "kernel_orphaned" = |s| Some(s.sockets.as_ref()?.orphaned as f64);
+        "kernel_accept_queue" = |s| Some(s.sockets.as_ref()?.accept_queue as f64);
         "kernel_closing" = |s| Some(s.sockets.as_ref()?.closing as f64);
         "kernel_time_wait" = |s| Some(s.sockets.as_ref()?.time_wait as f64);
         "kernel_send_queue_bytes" = |s| Some(s.sockets.as_ref()?.send_queue_bytes as f64);
@@ -105,6 +110,8 @@ fn target() -> Vec<Column<Sample>> {
         "heap_allocated_bytes" = |s| Some(s.target.as_ref()?.heap?.allocated_bytes as f64);
         "heap_active_bytes" = |s| Some(s.target.as_ref()?.heap?.active_bytes? as f64);
         "heap_resident_bytes" = |s| Some(s.target.as_ref()?.heap?.resident_bytes? as f64);
+        "heap_mapped_bytes" = |s| Some(s.target.as_ref()?.heap?.mapped_bytes? as f64);
+        "heap_metadata_bytes" = |s| Some(s.target.as_ref()?.heap?.metadata_bytes? as f64);
         "heap_retained_bytes" = |s| Some(s.target.as_ref()?.heap?.retained_bytes? as f64);
     }
 }
@@ -112,6 +119,7 @@ fn target() -> Vec<Column<Sample>> {
 fn tree() -> Vec<Column<Sample>> {
     seen! {
         "processes" = |s| Some(f64::from(s.tree.as_ref()?.processes));
+        "processes_seen_total" = |s| Some(s.tree.as_ref()?.processes_seen_total as f64);
         "rss_bytes" = |s| Series::Rss.of(s);
         "pss_bytes" = |s| Some(s.tree.as_ref()?.pss_bytes? as f64);
         "pss_anon_bytes" = |s| Series::PssAnon.of(s);
@@ -130,6 +138,7 @@ fn around() -> Vec<Column<Sample>> {
         "cgroup_bytes" = |s| Some(s.host.cgroup_bytes? as f64);
         "cgroup_limit_bytes" = |s| Some(s.host.cgroup_limit_bytes? as f64);
         "cgroup_socket_bytes" = |s| Some(s.host.cgroup_socket_bytes? as f64);
+        "cgroup_oom_kills_total" = |s| Some(s.host.cgroup_oom_kills_total? as f64);
         "host_memory_total_bytes" = |s| Some(s.host.memory_total_bytes? as f64);
         "host_memory_available_bytes" = |s| Some(s.host.memory_available_bytes? as f64);
         "host_cpu_idle_share" = |s| s.host.cpu_idle_share;

@@ -195,7 +195,7 @@ fn cells<R>(first: [String; 3], columns: &[Column<R>], row: &R) -> Vec<String> {
     let number = |value: Option<f64>| {
         value
             .filter(|value| value.is_finite())
-            .map_or_else(String::new, |value| number(value))
+            .map_or_else(String::new, number)
     };
     first
         .into_iter()

@@ -7,14 +7,14 @@ use crate::{
 
 /// What a client that left may go on eating follows this (the method, §6.5).
 #[derive(Clone, Debug, Default)]
-pub struct Exposure {
+pub(super) struct Exposure {
     last: Elapsed,
     sums: [f64; Leave::ALL.len()],
 }
 
 impl Exposure {
     /// Goes on to `now`, at which `counts` held. Between two calls the later count stands for the whole stretch.
-    pub fn advance(&mut self, now: Elapsed, counts: &Counts) {
+    pub(super) fn advance(&mut self, now: Elapsed, counts: &Counts) {
         let stretch = now.since(self.last).as_secs_f64();
         for (sum, closed) in self.sums.iter_mut().zip(counts.closed) {
             *sum += stretch * closed as f64;
@@ -23,7 +23,7 @@ impl Exposure {
     }
 
     /// Connection-seconds so far, by [`Leave::index`].
-    pub const fn sums(&self) -> [f64; Leave::ALL.len()] {
+    pub(super) const fn sums(&self) -> [f64; Leave::ALL.len()] {
         self.sums
     }
 }

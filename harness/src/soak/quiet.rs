@@ -9,20 +9,20 @@ use crate::{
 
 /// What is there when only the standing population is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Baseline {
+pub(super) struct Baseline {
     /// Connections of ours.
-    pub own: u64,
+    pub(super) own: u64,
     /// Sockets that the target holds, by the kernel's count.
-    pub kernel: Option<u64>,
+    pub(super) kernel: Option<u64>,
     /// Connections, by the target's count.
-    pub connections: Option<u64>,
+    pub(super) connections: Option<u64>,
     /// Sessions, by the target's count.
-    pub sessions: Option<u64>,
+    pub(super) sessions: Option<u64>,
 }
 
 impl Baseline {
     /// Takes what is there now as the baseline.
-    pub fn of(counts: &Counts, look: &Sample) -> Self {
+    pub(super) fn of(counts: &Counts, look: &Sample) -> Self {
         let target = look.target.as_ref();
         Self {
             own: counts.live(),
@@ -33,7 +33,7 @@ impl Baseline {
     }
 
     /// Whether every connection beyond the baseline is gone, by every count there is.
-    pub fn connections_gone(&self, counts: &Counts, look: &Sample) -> bool {
+    pub(super) fn connections_gone(&self, counts: &Counts, look: &Sample) -> bool {
         let now = Self::of(counts, look);
         now.own <= self.own
             && counts.pending == 0
@@ -42,7 +42,7 @@ impl Baseline {
     }
 
     /// Whether every session beyond the baseline is gone too.
-    pub fn all_gone(&self, counts: &Counts, look: &Sample) -> bool {
+    pub(super) fn all_gone(&self, counts: &Counts, look: &Sample) -> bool {
         self.connections_gone(counts, look) && back(Self::of(counts, look).sessions, self.sessions)
     }
 }
@@ -54,7 +54,7 @@ fn back(now: Option<u64>, base: Option<u64>) -> bool {
 
 /// Watches one drain: what of this cycle is still there, and since when it is not.
 #[derive(Clone, Debug)]
-pub struct Drain {
+pub(super) struct Drain {
     began: Elapsed,
     before: Baseline,
     tracks: Vec<Track>,
@@ -94,7 +94,7 @@ impl Of {
 
 impl Drain {
     /// Starts to watch. `before` is what was there before the dose.
-    pub fn begin(began: Elapsed, before: Baseline) -> Self {
+    pub(super) fn begin(began: Elapsed, before: Baseline) -> Self {
         let track = |of| Track {
             of,
             lingering: None,
@@ -114,7 +114,7 @@ impl Drain {
     }
 
     /// Takes in one look.
-    pub fn see(&mut self, look: &Sample, lingered_before: &[u64; Leave::ALL.len()]) {
+    pub(super) fn see(&mut self, look: &Sample, lingered_before: &[u64; Leave::ALL.len()]) {
         let before = self.before;
         for track in &mut self.tracks {
             let over = match track.of {
@@ -146,7 +146,7 @@ impl Drain {
     }
 
     /// What lingered, row by row, of what came in the cycle. `dose` is what the load did from the dose to the end of the drain.
-    pub fn end(self, at: Elapsed, cycle: i32, dose: &Counts) -> Vec<CleanupRow> {
+    pub(super) fn end(self, at: Elapsed, cycle: i32, dose: &Counts) -> Vec<CleanupRow> {
         let began = self.began;
         let row = |track: Track| CleanupRow {
             at,
