@@ -68,3 +68,78 @@ pub fn judge(counter: &Counter, rests: &[Rest], alpha: f64) -> Counted {
         look: found,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::synthetic::{RST, quick},
+        *,
+    };
+
+    /// A counter that follows the connections closed with RST until it reaches a limit.
+    fn counter(signal: Signal, per_close: f64, limit: f64) -> Counter {
+        let design = quick(1).observe();
+        let closed = design
+            .doses
+            .iter()
+            .find(|d| d.factor == RST)
+            .map(|d| d.total.clone());
+        let closed = closed.into_iter().flatten();
+        let level = |n: f64| (40.0 + per_close * n).min(limit) / signal.scale();
+        Counter {
+            signal,
+            rows: design.counting(closed.map(level).collect(), signal.floor()),
+        }
+    }
+
+    fn accused(counter: &Counter) -> Vec<Factor> {
+        judge(counter, &[], 0.001)
+            .leaks
+            .iter()
+            .map(|l| l.0)
+            .collect()
+    }
+
+    #[test]
+    fn what_is_kept_per_close_is_named_with_its_number() {
+        for signal in [Signal::Descriptors, Signal::Threads, Signal::Tasks] {
+            let found = judge(&counter(signal, 1.0, 1e9), &[], 0.001);
+            let (factor, interval) = found.leaks[0];
+            assert_eq!(factor, RST);
+            assert!((interval.estimate.slope - 1.0).abs() < 1e-3, "{interval:?}");
+        }
+    }
+
+    #[test]
+    fn less_than_two_per_dose_is_below_notice() {
+        assert_eq!(accused(&counter(Signal::Descriptors, 0.02, 1e9)), []);
+    }
+
+    #[test]
+    fn a_pool_that_fills_is_none_unless_the_core_is_what_is_full() {
+        let fills = |signal, per_close, limit| {
+            let mut counter = counter(signal, per_close, limit);
+            let rows = &mut counter.rows.readings;
+            let base = 40.0 / signal.scale();
+            rows.iter_mut().for_each(|y| *y -= base);
+            accused(&counter)
+        };
+        assert_eq!(fills(Signal::Descriptors, 1.0, 40.0 + 420.0), []);
+        assert_eq!(fills(Signal::Cpu, 0.002, 40.0 + 0.84), [RST]); // 0.84 of a core: full
+        assert_eq!(fills(Signal::Cpu, 0.001, 40.0 + 0.42), []);
+    }
+
+    #[test]
+    fn what_stays_in_the_rests_speaks_only_where_the_regression_is_silent() {
+        let rest = |closed: f64| Rest {
+            closed,
+            descriptors: Some(40.0 + closed),
+            ..Rest::default()
+        };
+        let rests = [0.0, 1700.0, 3300.0].map(rest);
+        let silent = judge(&counter(Signal::Descriptors, 0.0, 1e9), &rests, 0.001);
+        assert!(silent.accuses() && silent.left_leak().is_some());
+        let speaks = judge(&counter(Signal::Descriptors, 1.0, 1e9), &rests, 0.001);
+        assert!(speaks.accuses() && speaks.left_leak().is_none());
+    }
+}

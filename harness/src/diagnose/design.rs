@@ -342,3 +342,99 @@ fn curves(seconds: &[f64]) -> [(Term, Vec<f64>); 3] {
 fn since_first(values: &[f64]) -> Vec<f64> {
     values.iter().map(|v| v - values[0]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            observations::{Dose, Precision},
+            synthetic::FIN,
+        },
+        *,
+    };
+
+    const ROWS: usize = 30;
+
+    /// One factor, given as told; memory as told; a little noise, the same every time.
+    fn design(total: impl Fn(f64) -> f64, memory: impl Fn(f64) -> f64, noise: f64) -> Design {
+        let rows = || (0..ROWS).map(count);
+        let rough = |i: f64| noise * ((i * i * 7.3 + i).sin() + (i * 12.9).cos());
+        let observations = Observations {
+            kind: Kind::Assay,
+            readings: rows().map(|i| memory(i) + rough(i)).collect(),
+            seconds: rows().collect(),
+            cycle_seconds: 1.0,
+            doses: vec![Dose {
+                factor: FIN,
+                total: rows().map(total).collect(),
+                waited: None,
+            }],
+            nuisances: Vec::new(),
+            control: None,
+            precision: Precision::exact(0.0),
+            time_floor: 0.0,
+        };
+        Design::new(&observations, 0..ROWS)
+    }
+
+    /// Given in every third cycle.
+    fn now_and_then(i: f64) -> f64 {
+        300.0 * (i / 3.0).floor()
+    }
+
+    fn chance(design: &Design) -> f64 {
+        let fit = design.fit(&design.model(&[FIN]));
+        design.slope(&fit, Term::of(FIN)).chance_above(0.0)
+    }
+
+    fn passes(design: &Design) -> bool {
+        design.passes_guards(&design.model(&[FIN]), Term::of(FIN))
+    }
+
+    #[test]
+    fn a_dose_response_passes_the_guards() {
+        let honest = design(now_and_then, |i| 64.0 * now_and_then(i), 500.0);
+        assert!(chance(&honest) < 1e-6 && passes(&honest));
+    }
+
+    #[test]
+    fn doses_that_happen_to_look_like_a_warm_up_do_not_accuse_it() {
+        let warming = |i: f64| 1.0 - (-3.0 * i / 29.0).exp();
+        let alike = design(|i| 3000.0 * warming(i), |i| 2e6 * warming(i), 500.0);
+        assert!(chance(&alike) < 1e-6, "convincing at first sight");
+        assert!(!passes(&alike));
+    }
+
+    #[test]
+    fn a_likeness_of_slow_curves_that_no_step_confirms_is_no_evidence() {
+        let hump = |i: f64| (i * 6.28 / 30.0).sin() + i / 5.0; // neither parabola nor warm-up
+        let alike = design(|i| 300.0 * hump(i), |i| 18e3 * hump(i), 4000.0);
+        let model = alike.model(&[FIN]);
+        let survives = |curve| alike.survives(&model, Term::of(FIN), &[curve], SHAPES_AGREE);
+        assert!(chance(&alike) < 1e-5, "{}", chance(&alike));
+        assert!(survives(Term::Parabola) && survives(Term::Exponential));
+        assert!(!passes(&alike));
+    }
+
+    #[test]
+    fn an_effect_persists_until_it_is_over() {
+        let persists = |memory: fn(f64) -> f64, noise| {
+            let design = design(now_and_then, memory, noise);
+            let model = design.model(&[FIN]);
+            let slope = design.slope(&design.fit(&model), Term::of(FIN)).slope;
+            design.persists(&model, Term::of(FIN), slope)
+        };
+        let leaks = |i: f64| 64.0 * now_and_then(i);
+        assert!(persists(leaks, 0.0) && persists(leaks, 500.0));
+        assert!(
+            !persists(|i| 64.0 * now_and_then(i).min(1200.0), 500.0),
+            "over before half"
+        );
+        assert!(
+            !persists(|i| 64.0 * now_and_then(i).min(2100.0), 500.0),
+            "over at three quarters"
+        );
+        // much noise: nothing convinces that it is over, and nothing shows that it goes on
+        assert!(!persists(|i| 64.0 * now_and_then(i).min(1200.0), 12_000.0));
+    }
+}

@@ -258,7 +258,7 @@ mod tests {
                 None,
             ), // a pool
             (
-                &[(0.0, 0.0, 40.0), (50.0, 0.0, 90.0), (90.0, 0.0, 130.0)],
+                &[(0.0, 0.0, 40.0), (90.0, 0.0, 130.0), (180.0, 0.0, 220.0)],
                 None,
             ), // too few to say
             (
@@ -275,11 +275,11 @@ mod tests {
     fn a_leak_per_second_is_seen_with_nobody_there_and_a_warm_up_is_not() {
         for (rates, found) in [
             (&[100.0, 101.0, 99.0, 100.0][..], true),
-            (&[100.0, 60.0, 20.0, 5.0], false),  // warms up
-            (&[100.0, 90.0, 60.0, 45.0], false), // slows down
-            (&[0.0, 80.0, 160.0, 240.0], false), // follows the closes: zombies are judged elsewhere
-            (&[10.0, 10.0, 10.0, 10.0], false),  // below the floor
-            (&[100.0, 100.0], false),            // two points are no trend
+            (&[1000.0, 600.0, 200.0, 50.0], false), // warms up
+            (&[1000.0, 900.0, 600.0, 450.0], false), // slows down
+            (&[0.0, 800.0, 1600.0, 2400.0], false), // follows the closes: zombies are judged elsewhere
+            (&[10.0, 10.0, 10.0, 10.0], false),     // below the floor
+            (&[100.0, 100.0], false),               // two points are no trend
         ] {
             let rest = |rate: &f64| Rest {
                 seconds: 10.0,

@@ -307,6 +307,38 @@ mod tests {
     }
 
     #[test]
+    fn what_grows_ever_faster_by_itself_is_a_drift() {
+        for seed in 0..8 {
+            for noise in [0.0, 2000.0] {
+                let mut convex = waiting(&quick(seed).noise(noise), FIN, 0.0, 0.0);
+                let seconds = convex.rows.seconds.clone();
+                let curve = seconds.iter().map(|t| 2000.0 * t * t);
+                convex
+                    .rows
+                    .readings
+                    .iter_mut()
+                    .zip(curve)
+                    .for_each(|(y, c)| *y += c);
+                assert_eq!(found(&convex), None, "seed {seed}, noise {noise} B");
+            }
+        }
+    }
+
+    #[test]
+    fn what_eats_only_under_load_has_no_witness_in_the_rests() {
+        for seed in 0..8 {
+            let mut asleep = waiting(&quick(seed), RST, 50.0, 0.0);
+            let rows = asleep.rows.rows();
+            for (start, end) in asleep.rests.clone() {
+                let readings = &mut asleep.rows.readings;
+                let gained = readings[end] - readings[start];
+                (end..rows).for_each(|row| readings[row] -= 0.8 * gained);
+            }
+            assert_eq!(found(&asleep), None, "seed {seed}");
+        }
+    }
+
+    #[test]
     fn without_rests_or_without_their_readings_nothing_is_tested() {
         let mut eats = waiting(&quick(1), RST, 50.0, 0.0);
         assert!(found(&eats).is_some());

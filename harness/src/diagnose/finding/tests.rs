@@ -53,6 +53,8 @@ fn a_leak_names_its_unit_its_interval_and_what_was_delivered() {
         "{leak:?}"
     );
     assert!(leak.units.unwrap() > 700.0);
+    let about_it = found.findings.iter().filter(|f| f.factor == leak.factor);
+    assert_eq!(about_it.count(), 1, "guilty and nothing else: {found:#?}");
     assert!(leak.text.contains("per session (95 %: 2,"), "{}", leak.text);
 }
 

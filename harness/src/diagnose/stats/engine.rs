@@ -4,9 +4,9 @@
 //! their restricted likelihood, so nobody has to choose between "noise around a line" and "a random walk".
 
 use super::{
-    fit::{Fit, Solved},
+    fit::{Fit, Rows, Solved},
     local_level::{GRID, Whitener},
-    matrix::{Matrix, dot},
+    matrix::{Cholesky, Matrix, dot},
     order::{mean, spread},
 };
 
@@ -41,7 +41,6 @@ pub(super) struct LevelModel {
     pub(super) response: Vec<f64>,
     gram: Matrix,
     cross: Vec<f64>,
-    energy: f64,
 }
 
 impl Engine {
@@ -94,7 +93,7 @@ impl Engine {
         };
         let mut influences = Vec::new();
         for (one, model) in solved.iter_mut().zip(&self.models) {
-            influences.push(one.make_robust(&model.pick(columns), &model.response));
+            influences.push(one.make_robust(&model.rows(columns)));
         }
         let scales = self.result_scales(columns);
         let mut fit = Fit::average(columns, &solved, &scales, Levels::Averaged);
@@ -115,12 +114,7 @@ impl Engine {
 
     /// The share of a column's variance that the others leave unexplained: 0 when it is a mixture of them.
     pub fn unexplained_share(&self, column: usize, others: &[usize]) -> f64 {
-        let own = self.models[0].gram[(column, column)];
-        let mut all = others.to_vec();
-        all.push(column);
-        let solved = self.models[0].solve(&all, self.dof(&all).max(1.0));
-        let left = solved.map_or(0.0, |s| 1.0 / s.inverse[(others.len(), others.len())]);
-        if own > 0.0 { left / own } else { 0.0 }
+        self.models[0].unexplained_share(column, others)
     }
 
     /// What the others leave of a column, as a sum of squares in its own unit: how much the rows have said about it so far.
@@ -130,18 +124,13 @@ impl Engine {
     }
 
     fn solve(&self, columns: &[usize]) -> Option<Vec<Solved>> {
-        let dof = self.dof(columns);
-        if dof < 1.0 {
+        if self.rows <= columns.len() {
             return None;
         }
         self.models
             .iter()
-            .map(|model| model.solve(columns, dof))
+            .map(|model| model.solve(columns))
             .collect()
-    }
-
-    fn dof(&self, columns: &[usize]) -> f64 {
-        super::order::count(self.rows) - super::order::count(columns.len())
     }
 
     fn result_scales(&self, columns: &[usize]) -> Vec<f64> {
@@ -158,34 +147,44 @@ impl LevelModel {
         Self {
             gram: Matrix::symmetric(columns.len(), |i, j| dot(&columns[i], &columns[j])),
             cross: columns.iter().map(|c| dot(c, &response)).collect(),
-            energy: dot(&response, &response),
             filter,
             columns,
             response,
         }
     }
 
-    fn pick(&self, columns: &[usize]) -> Vec<&[f64]> {
-        columns
-            .iter()
-            .map(|&c| self.columns[c].as_slice())
-            .collect()
+    fn rows(&self, columns: &[usize]) -> Rows<'_> {
+        Rows {
+            columns: columns
+                .iter()
+                .map(|&c| self.columns[c].as_slice())
+                .collect(),
+            response: &self.response,
+            log_v: self.filter.log_determinant(),
+        }
     }
 
     /// `None` where a number was none: such a model can say nothing.
-    fn solve(&self, columns: &[usize], dof: f64) -> Option<Solved> {
+    fn solve(&self, columns: &[usize]) -> Option<Solved> {
         let mut gram = self.gram.select(columns);
         for i in 0..columns.len() {
             gram[(i, i)] += JITTER;
         }
         let cross: Vec<f64> = columns.iter().map(|&c| self.cross[c]).collect();
-        Solved::new(
-            &gram,
-            &cross,
-            self.energy,
-            self.filter.log_determinant(),
-            dof,
-        )
+        Solved::new(&gram, &cross, &self.rows(columns), JITTER)
+    }
+
+    /// The share of a column that the others leave unexplained.
+    fn unexplained_share(&self, column: usize, others: &[usize]) -> f64 {
+        let all = [others, &[column]].concat();
+        let mut gram = self.gram.select(&all);
+        for i in 0..all.len() {
+            gram[(i, i)] += JITTER;
+        }
+        let last = others.len();
+        let left = Cholesky::of(&gram).map_or(0.0, |root| 1.0 / root.inverse()[(last, last)]);
+        let own = self.gram[(column, column)];
+        if own > 0.0 { left / own } else { 0.0 }
     }
 }
 
@@ -223,6 +222,28 @@ mod tests {
         assert!(engine.unexplained_share(2, &[0, 1]) > 0.1);
         assert!(engine.unexplained_share(3, &[0, 1, 2]) < 1e-6);
         assert!(engine.unexplained_share(4, &[0, 1]) < 1e-6);
+    }
+
+    /// A difference of large numbers would leave no residual here, hence certainty, exactly where nothing can be told apart.
+    #[test]
+    fn twins_in_one_model_claim_nothing_whatever_the_noise() {
+        let rows = 30;
+        let curve = |i: usize| 1.0 - (-0.1 * i as f64).exp();
+        let twin: Vec<f64> = (0..rows).map(|i| 3000.0 * curve(i)).collect();
+        let other: Vec<f64> = (0..rows).map(|i| 1.0 - curve(i)).collect();
+        for noise in [5.0, 500.0, 50_000.0] {
+            let y: Vec<f64> = (0..rows)
+                .map(|i| 2e6 * curve(i) + noise * ((i * i) as f64).sin())
+                .collect();
+            let columns = [
+                vec![1.0; rows],
+                line(1.0, rows),
+                twin.clone(),
+                other.clone(),
+            ];
+            let found = Engine::new(&y, &columns).fit(&[0, 1, 2, 3]).estimate(2);
+            assert!(found.chance_above(0.0) > 0.05, "noise {noise}: {found:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ const COSINES_FROM: usize = 48;
 /// The residual of a perfect fit, in squared spreads of the response: no variance is ever exactly zero.
 const LEAST_RESIDUAL: f64 = 1e-12;
 
+/// A column of which the others leave less than this share has no slope of its own.
+const SEPARATE: f64 = 1e-9;
+
 /// A slope with its standard error, to be read against Student's t.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
@@ -49,25 +52,37 @@ pub(super) struct Solved {
     dof: f64,
 }
 
+/// Whitened rows, as independent as the level model can make them.
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) columns: Vec<&'a [f64]>,
+    pub(super) response: &'a [f64],
+    /// Log-determinant of what was whitened away.
+    pub(super) log_v: f64,
+}
+
 impl Solved {
-    pub(super) fn new(
-        gram: &Matrix,
-        cross: &[f64],
-        energy: f64,
-        log_v: f64,
-        dof: f64,
-    ) -> Option<Self> {
+    /// `jitter` was added to the diagonal of `gram`. The residual is summed up from the rows: taking it from the Gram matrix (total
+    /// minus explained) is the same on paper, and pure rounding when columns are nearly collinear, where it would promise
+    /// certainty exactly where there is none.
+    pub(super) fn new(gram: &Matrix, cross: &[f64], rows: &Rows<'_>, jitter: f64) -> Option<Self> {
         let root = Cholesky::of(gram)?;
-        let inverse = root.inverse();
-        let beta = inverse.times(cross);
-        let explained = dot(&beta, cross);
-        if !explained.is_finite() || !energy.is_finite() {
+        let (inverse, beta) = (root.inverse(), root.solve(cross.to_vec()));
+        let errors = errors(rows, &beta);
+        let residual = dot(&errors, &errors) + jitter * dot(&beta, &beta);
+        if !residual.is_finite() {
             return None;
         }
-        let residual = (energy - explained).max(LEAST_RESIDUAL);
-        let covariance = Matrix::symmetric(beta.len(), |i, j| residual / dof * inverse[(i, j)]);
+        let residual = residual.max(LEAST_RESIDUAL);
+        let dof = count(rows.response.len()) - count(beta.len());
+        let mut covariance = Matrix::symmetric(beta.len(), |i, j| residual / dof * inverse[(i, j)]);
+        for i in 0..beta.len() {
+            if inverse[(i, i)] * gram[(i, i)] * SEPARATE > 1.0 {
+                covariance[(i, i)] = f64::INFINITY; // the others say the same: its slope is whatever the jitter makes of it
+            }
+        }
         Some(Self {
-            log_likelihood: -0.5 * (log_v + root.log_determinant() + dof * residual.ln()),
+            log_likelihood: -0.5 * (rows.log_v + root.log_determinant() + dof * residual.ln()),
             inverse,
             beta,
             covariance,
@@ -77,9 +92,12 @@ impl Solved {
 
     /// Raises the diagonal to HC3 and, on long series, to the cosine variance of the influences. Returns the influence of every
     /// whitened row on every coefficient.
-    pub(super) fn make_robust(&mut self, columns: &[&[f64]], response: &[f64]) -> Vec<Vec<f64>> {
+    pub(super) fn make_robust(&mut self, rows: &Rows<'_>) -> Vec<Vec<f64>> {
+        let Rows {
+            columns, response, ..
+        } = rows;
         let influences = self.influences(columns);
-        let errors = self.errors(columns, response);
+        let errors = errors(rows, &self.beta);
         for (j, influence) in influences.iter().enumerate() {
             let leverage = |t: usize| {
                 let own: f64 = (0..columns.len())
@@ -112,16 +130,17 @@ impl Solved {
             .map(|j| (0..rows).map(|t| at(j, t)).collect())
             .collect()
     }
+}
 
-    fn errors(&self, columns: &[&[f64]], response: &[f64]) -> Vec<f64> {
-        let fitted =
-            |t: usize| -> f64 { columns.iter().zip(&self.beta).map(|(c, b)| c[t] * b).sum() };
-        response
-            .iter()
-            .enumerate()
-            .map(|(t, y)| y - fitted(t))
-            .collect()
+/// What a model leaves of each row.
+fn errors(rows: &Rows<'_>, beta: &[f64]) -> Vec<f64> {
+    let mut left = rows.response.to_vec();
+    for (column, slope) in rows.columns.iter().zip(beta) {
+        left.iter_mut()
+            .zip(*column)
+            .for_each(|(e, x)| *e -= slope * x);
     }
+    left
 }
 
 /// A model averaged over the level models, in the caller's units.

@@ -115,6 +115,18 @@ fn bad_cells_are_named_by_line_and_column_and_cost_one_row() {
 }
 
 #[test]
+fn a_total_that_falls_for_a_second_changes_nothing_while_it_stood_still() {
+    let reads = lines(LEAKING)
+        .iter()
+        .rposition(|l| l.contains(",read,"))
+        .unwrap();
+    let fallen = with_cell(LEAKING, reads, "closed_fin_total", "7");
+    let doses = |csv: &str| read(csv).unwrap().evidence.memory[0].rows.doses.clone();
+    assert_eq!(doses(&fallen), doses(LEAKING));
+    assert_eq!(complaints(&fallen).len(), 1);
+}
+
+#[test]
 fn rows_in_any_order_are_judged_in_order_of_time() {
     let mut shuffled = lines(LEAKING);
     shuffled[40..60].reverse();

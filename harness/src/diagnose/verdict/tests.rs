@@ -89,6 +89,56 @@ fn verdicts_are_taken_in_order() {
 }
 
 #[test]
+fn growth_that_the_allocator_does_not_count_is_retained_and_growth_in_every_rest_is_unexplained() {
+    let mut clean = evidence(Signal::Allocated, &quick(1));
+    clean.envelope = Some(growing());
+    let judgement = judged(&clean);
+    assert!(judgement.retained && judgement.growth.is_some_and(|g| g.found));
+    assert_eq!(judgement.verdict, Verdict::Clean);
+
+    let mut live = evidence(Signal::Allocated, &quick(1).does(Shape::Drip(2e6)));
+    live.envelope = Some(growing());
+    assert_eq!(
+        judged(&live).verdict,
+        Verdict::UnexplainedGrowth,
+        "live bytes grew as well"
+    );
+
+    let mut idle = evidence(Signal::Allocated, &quick(1));
+    let rest = |closed: f64| Rest {
+        closed,
+        seconds: 10.0,
+        heap_growth: Some(300.0),
+        ..Rest::default()
+    };
+    idle.rests = [0.0, 1700.0, 3300.0].map(rest).to_vec();
+    assert_eq!(judged(&idle).verdict, Verdict::UnexplainedGrowth);
+}
+
+#[test]
+fn what_would_decide_is_the_shorter_of_acquittal_and_proof() {
+    let outlook = |noise: f64, bytes: f64, floor: f64| {
+        let mut e = evidence(Signal::Rss, &reference(1).noise(noise).leaks(RST, bytes));
+        e.memory[0].rows.precision.floor = floor;
+        let found = judged(&e).outlook;
+        found.into_iter().find(|(f, _)| *f == RST).map(|(_, o)| o)
+    };
+    let minutes = |o: Option<Outlook>| match o {
+        Some(Outlook::Minutes(minutes)) => minutes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(outlook(4000.0, 0.0, 4096.0), None, "already clean");
+    assert_eq!(outlook(4000.0, 0.0, 1e6), Some(Outlook::TooCoarse));
+    let (quiet, loud) = (
+        minutes(outlook(4e5, 0.0, 4096.0)),
+        minutes(outlook(8e5, 0.0, 4096.0)),
+    );
+    assert!(quiet < loud, "{quiet} {loud}");
+    let proof = minutes(outlook(4e5, 3000.0, 4096.0)); // can never be clean, is nearly proved
+    assert!(proof < 24.0 * 23.0 / 60.0 * 4.0, "{proof}");
+}
+
+#[test]
 fn a_run_in_which_nothing_was_given_is_never_clean() {
     let mut nothing = evidence(Signal::Allocated, &quick(1));
     nothing.memory[0]
