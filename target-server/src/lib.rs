@@ -24,6 +24,7 @@ pub use process::main_with;
 
 use admin::Admin;
 use config::Config;
+use defects::Leaks;
 use instruments::{Counters, Settle, metrics::Metrics};
 use sessions::{Limits, Sessions};
 use signal::Signal;
@@ -57,7 +58,7 @@ pub fn serve(
     let admin = Admin::start(listeners.admin, token, move || admin::Backend::Own(own))?;
     listeners.public.set_nonblocking(true)?;
     local_runtime()?.block_on(async {
-        let server = Rc::new(Server::new(config, counters));
+        let server = Rc::new(Server::new(config, counters, allocator));
         tokio::task::spawn_local(async move { settle.answer(allocator).await });
         tokio::task::spawn_local(sweep(Rc::clone(&server), allocator));
         let public = tokio::net::TcpListener::from_std(listeners.public)?;
@@ -74,6 +75,8 @@ pub(crate) struct Server {
     pub(crate) counters: Arc<Counters>,
     pub(crate) metrics: Metrics,
     pub(crate) sessions: Sessions,
+    /// Nothing, unless somebody asked for it.
+    pub(crate) leaks: Rc<Leaks>,
     /// No new work: streams say goodbye and end.
     pub(crate) drain: Signal,
     /// The drain took too long: everything ends now.
@@ -83,7 +86,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(config: Config, counters: Arc<Counters>) -> Self {
+    fn new(config: Config, counters: Arc<Counters>, allocator: Allocator) -> Self {
+        let leaks = Rc::new(Leaks::plant(&config.defects, allocator));
         let bytes = |size: bytesize::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let limits = Limits {
             sessions: config.max_sessions as usize,
@@ -94,8 +98,9 @@ impl Server {
             budget: bytes(config.session_budget),
         };
         Self {
-            metrics: Metrics::new(Arc::clone(&counters)),
-            sessions: Sessions::new(limits, Arc::clone(&counters)),
+            metrics: Metrics::new(Arc::clone(&counters), leaks.collectors()),
+            sessions: Sessions::new(limits, Arc::clone(&counters), Rc::clone(&leaks)),
+            leaks,
             config,
             counters,
             drain: Signal::default(),

@@ -185,6 +185,7 @@ async fn accept(
         };
         failures = 0;
         let peer = Rc::new(Peer::new(Rc::clone(server)));
+        server.leaks.connection_opened();
         if let Some(slot) = open.take(server.config.max_connections) {
             tokio::task::spawn_local(serve_connection(socket, peer, slot, server.task()));
         } else {
@@ -218,6 +219,7 @@ async fn serve_connection(
     let io = Io {
         socket,
         peer: Rc::clone(&peer),
+        held: false,
         patience: server.config.write_timeout.get(),
         stalled: None,
     };
@@ -247,6 +249,7 @@ async fn serve_connection(
     if let Err(error) = ended {
         tracing::debug!(%error, peer_left = peer.left().name(), "connection");
     }
+    server.leaks.connection_ended(peer.state(), peer.left());
     drop((slot, counted));
 }
 
@@ -291,6 +294,8 @@ async fn refuse(mut socket: TcpStream, peer: Rc<Peer>, slot: Slot, counted: crat
 struct Io {
     socket: TcpStream,
     peer: Rc<Peer>,
+    /// Somebody else holds the socket too, and wants it as it is.
+    held: bool,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -300,6 +305,13 @@ impl Io {
         if self.peer.left.get() == PeerLeft::No {
             self.peer.left.set(left);
         }
+    }
+
+    fn hear_fin(&mut self) {
+        if self.peer.left.get() == PeerLeft::No {
+            self.held = self.peer.server.leaks.client_closed(&self.socket);
+        }
+        self.note(PeerLeft::Fin);
     }
 
     /// Watches a write: progress forgets the stall, none starts its clock.
@@ -338,7 +350,7 @@ impl AsyncRead for Io {
         let before = buf.filled().len();
         let read = std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
         match &read {
-            Ok(()) if buf.filled().len() == before => self.note(PeerLeft::Fin),
+            Ok(()) if buf.filled().len() == before => self.hear_fin(),
             Ok(()) => {}
             Err(_) => self.note(PeerLeft::Reset),
         }
@@ -374,6 +386,9 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

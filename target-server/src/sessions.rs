@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
+    defects::{Leaks, Slot},
     instruments::{Counters, Gone},
     signal::Signal,
 };
@@ -38,6 +39,9 @@ pub(crate) struct Limits {
 #[error("too many sessions")]
 pub(crate) struct Full;
 
+/// The block behind `Bytes` of which there are clones (bytes 1, `Shared`: buffer, capacity, count).
+const SHARED_FRAME: usize = 3 * size_of::<usize>();
+
 /// Who said it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +61,7 @@ pub(crate) struct Entry {
 pub(crate) struct Sessions {
     limits: Limits,
     counters: Arc<Counters>,
+    leaks: Rc<Leaks>,
     by_id: RefCell<BTreeMap<Uuid, Rc<Session>>>,
 }
 
@@ -66,6 +71,9 @@ pub(crate) struct Session {
     pub(crate) id: Uuid,
     /// Raised when it left the registry: its streams end.
     pub(crate) gone: Signal,
+    /// What planted leaks note on it.
+    pub(crate) slot: Slot,
+    leaks: Rc<Leaks>,
     limits: Limits,
     memory: RefCell<Memory>,
 }
@@ -82,10 +90,11 @@ struct Memory {
 }
 
 impl Sessions {
-    pub(crate) fn new(limits: Limits, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(limits: Limits, counters: Arc<Counters>, leaks: Rc<Leaks>) -> Self {
         Self {
             limits,
             counters,
+            leaks,
             by_id: RefCell::default(),
         }
     }
@@ -100,7 +109,7 @@ impl Sessions {
         if by_id.len() >= self.limits.sessions {
             return Err(Full);
         }
-        let session = Rc::new(Session::new(id, self.limits, now));
+        let session = Rc::new(Session::new(id, self.limits, Rc::clone(&self.leaks), now));
         by_id.insert(id, Rc::clone(&session));
         self.counters.sessions.open();
         Ok(session)
@@ -131,6 +140,7 @@ impl Sessions {
                     .idle_for(now)
                     .is_some_and(|idle| idle >= self.limits.ttl)
             })
+            .filter(|session| !self.leaks.session_due(session))
             .cloned()
             .collect();
         for session in expired {
@@ -178,7 +188,7 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(id: Uuid, limits: Limits, now: Instant) -> Self {
+    fn new(id: Uuid, limits: Limits, leaks: Rc<Leaks>, now: Instant) -> Self {
         let memory = Memory {
             last_active: now,
             live_streams: 0,
@@ -192,6 +202,8 @@ impl Session {
         Self {
             id,
             gone: Signal::default(),
+            slot: Slot::default(),
+            leaks,
             limits,
             memory: RefCell::new(memory),
         }
@@ -223,7 +235,7 @@ impl Session {
             role,
             content: content.into(),
         });
-        memory.trim(&self.limits);
+        self.trim(&mut memory);
     }
 
     /// The last `limit` messages, oldest first.
@@ -241,8 +253,39 @@ impl Session {
         let frame = write(id);
         memory.replay_bytes += frame.len();
         memory.replay.push_back((id, frame.clone()));
-        memory.trim(&self.limits);
+        self.trim(&mut memory);
         frame
+    }
+
+    fn trim(&self, memory: &mut Memory) {
+        memory.trim(&self.limits, |entry| {
+            self.leaks.entry_forgotten(&self.slot, entry);
+        });
+    }
+
+    /// Whether the last word in it is ours.
+    pub(crate) fn is_answered(&self) -> bool {
+        let memory = self.memory.borrow();
+        memory
+            .history
+            .back()
+            .is_some_and(|entry| entry.role == Role::Assistant)
+    }
+
+    /// What it holds beyond its own block; `usable` tells what the allocator takes for a size.
+    pub(crate) fn held_bytes(&self, usable: impl Fn(usize) -> usize) -> usize {
+        let memory = self.memory.borrow();
+        let said = memory
+            .history
+            .iter()
+            .map(|entry| usable(entry.content.len()));
+        let sent = memory
+            .replay
+            .iter()
+            .map(|(_, frame)| usable(frame.len()) + usable(SHARED_FRAME));
+        let buffers = usable(memory.history.capacity() * size_of::<Entry>())
+            + usable(memory.replay.capacity() * size_of::<(u64, Bytes)>());
+        buffers + said.chain(sent).sum::<usize>()
     }
 
     /// What a client that saw `last` has missed, as far as the window reaches, and how many events are beyond it.
@@ -264,7 +307,7 @@ impl Session {
 }
 
 impl Memory {
-    fn trim(&mut self, limits: &Limits) {
+    fn trim(&mut self, limits: &Limits, mut forget: impl FnMut(Entry)) {
         while self.replay.len() > limits.replay_window
             || (self.over(limits) && !self.replay.is_empty())
         {
@@ -275,8 +318,10 @@ impl Memory {
             || self.history_bytes > limits.history_bytes
             || (self.over(limits) && !self.history.is_empty())
         {
-            let entry = self.history.pop_front();
-            self.history_bytes -= entry.map_or(0, |entry| entry.content.len());
+            if let Some(entry) = self.history.pop_front() {
+                self.history_bytes -= entry.content.len();
+                forget(entry);
+            }
         }
     }
 
@@ -322,7 +367,7 @@ mod tests {
     };
 
     fn sessions() -> Sessions {
-        Sessions::new(LIMITS, Arc::default())
+        Sessions::new(LIMITS, Arc::default(), Rc::default())
     }
 
     #[test]

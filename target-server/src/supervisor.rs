@@ -348,7 +348,10 @@ fn add(sum: &mut Value, other: &Value) {
         (Value::Object(sum), Value::Object(other)) => {
             for (key, value) in other {
                 if key.ends_with("_per_unit") {
-                    sum.entry(key).or_insert_with(|| value.clone()); // a rate is the same everywhere
+                    let known = sum.entry(key).or_insert(Value::Null);
+                    if known.is_null() {
+                        *known = value.clone(); // a rate is the same everywhere, once it is known
+                    }
                 } else {
                     add(sum.entry(key).or_insert(Value::Null), value);
                 }
@@ -375,7 +378,7 @@ mod tests {
     fn numbers_add_up_at_every_depth_and_words_and_rates_stay() {
         let mut sum = Value::Null;
         for worker in [
-            json!({ "allocator": "jemalloc", "streams": { "live": 2 }, "heap": null, "defects": [{ "bytes_per_unit": 9, "units_total": 1 }] }),
+            json!({ "allocator": "jemalloc", "streams": { "live": 2 }, "heap": null, "defects": [{ "bytes_per_unit": null, "units_total": 1 }] }),
             json!({ "allocator": "jemalloc", "streams": { "live": 3 }, "heap": null, "defects": [{ "bytes_per_unit": 9, "units_total": 4 }] }),
         ] {
             add(&mut sum, &worker);

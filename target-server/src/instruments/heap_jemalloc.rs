@@ -12,7 +12,7 @@ use std::{
     ptr,
 };
 
-use jemalloc_ctl::{epoch, raw, stats};
+use jemalloc_ctl::{epoch, raw, stats, thread};
 
 use super::{Heap, InstrumentError};
 
@@ -78,6 +78,12 @@ pub(super) fn read() -> Option<Heap> {
         retained_bytes: size(stats::retained::read()),
         metadata_bytes: size(stats::metadata::read()),
     })
+}
+
+/// What the calling thread allocated and did not free, as far as it freed it itself: good for differences only.
+pub(super) fn thread_bytes() -> Option<u64> {
+    let (allocated, freed) = (thread::allocatedp::read(), thread::deallocatedp::read());
+    Some(allocated.ok()?.get().wrapping_sub(freed.ok()?.get()))
 }
 
 pub(super) fn start_profile(lg_sample: u8) -> Result<(), InstrumentError> {

@@ -18,10 +18,14 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// A registry that reads `counters` when asked.
-    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+    /// A registry that reads `counters`, and whatever else there is, when asked.
+    pub(crate) fn new(
+        counters: Arc<Counters>,
+        others: impl Iterator<Item = Box<dyn Collector>>,
+    ) -> Self {
         let mut registry = Registry::with_prefix("target");
         registry.register_collector(Box::new(Scrape(counters)));
+        others.for_each(|other| registry.register_collector(other));
         Self { registry }
     }
 

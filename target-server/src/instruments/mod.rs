@@ -10,7 +10,7 @@ pub(crate) mod metrics;
 pub(crate) mod retain;
 mod settle;
 
-pub(crate) use counters::{ConnectionState, Counters, Gone, Outcome};
+pub(crate) use counters::{ConnectionState, Counters, Gone, Outcome, Total};
 pub(crate) use heap_dhat::Windows;
 pub(crate) use settle::Settle;
 
@@ -109,6 +109,20 @@ impl Allocator {
             Self::Dhat => Err(InstrumentError::NotHere(
                 "heap profiles need target-jemalloc; this is target-dhat",
             )),
+        }
+    }
+
+    /// Bytes of this thread that `work` leaves allocated; `None` when the allocator does not count by thread.
+    pub(crate) fn weigh(self, work: impl FnOnce()) -> Option<u64> {
+        let before = self.thread_bytes();
+        work();
+        Some(self.thread_bytes()?.saturating_sub(before?))
+    }
+
+    fn thread_bytes(self) -> Option<u64> {
+        match self {
+            Self::Jemalloc => heap_jemalloc::thread_bytes(),
+            Self::Dhat => None,
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::queue::{Frame, Frames};
 use crate::{
     Server,
+    defects::Ended,
     instruments::{ConnectionState, Outcome},
     listener::Peer,
     sessions::Visit,
@@ -78,6 +79,7 @@ impl Body for EventBody {
                 Frame::Event(bytes) => {
                     self.events += 1;
                     self.server.counters.events.add(1);
+                    self.server.leaks.event_sent(&bytes);
                     bytes
                 }
                 Frame::Comment(bytes) => bytes,
@@ -98,6 +100,13 @@ impl Drop for EventBody {
         let outcome = self.outcome();
         self.server.counters.streams.end(outcome as usize);
         self.peer.become_state(ConnectionState::Waiting);
+        self.server.leaks.stream_ended(&Ended {
+            kind: self.kind,
+            outcome,
+            left: self.peer.left(),
+            events: self.events,
+            session: self.visit.as_ref().map(|visit| &**visit.session()),
+        });
         tracing::info!(
             stream = self.kind,
             session = self

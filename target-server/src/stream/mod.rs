@@ -13,6 +13,7 @@ mod queue;
 pub(crate) use body::EventBody;
 pub(crate) use chat::{Turn, chat};
 pub(crate) use feed::{Feed, feed};
+pub(crate) use queue::{Frame, Sender};
 
 use std::{rc::Rc, time::Duration};
 
@@ -47,13 +48,16 @@ where
     let session_gone = visit.as_ref().map(|visit| Rc::clone(visit.session()));
     let (feeder, frames) = queue::open(
         Terms {
-            limit: server.config.queue_events as usize,
+            limit: server
+                .leaks
+                .queue_limit(server.config.queue_events as usize),
             slow_client: server.config.slow_client,
             heartbeat: server.config.heartbeat.get(),
         },
         Rc::clone(server),
         session_gone,
     );
+    server.leaks.stream_opened(&feeder.sender());
     let task = generate(feeder);
     let counted = server.task();
     let server_body = EventBody::new(Rc::clone(server), Rc::clone(peer), frames, visit, kind);

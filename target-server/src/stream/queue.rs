@@ -1,11 +1,11 @@
 //! The queue between a generator and its connection: bounded, single-threaded, empty when nothing waits.
 //!
 //! In: [`Feeder::send`], which never waits. Out: [`Frames`], polled by the body. A full queue is answered by the slow-client
-//! policy. Memory: the buffer exists only while frames wait.
+//! policy. Memory: a block per frame that waits.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::LinkedList,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
@@ -28,12 +28,32 @@ pub(crate) enum Frame {
     Comment(Bytes),
 }
 
+impl Frame {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Event(bytes) | Self::Comment(bytes) => bytes,
+        }
+    }
+}
+
 struct Shared {
-    waiting: RefCell<VecDeque<Frame>>,
+    /// A list: one block per frame that waits, and none when none does.
+    waiting: RefCell<LinkedList<Frame>>,
     ending: Cell<Option<Outcome>>,
     reader: RefCell<Option<Waker>>,
     reader_gone: Signal,
     taken: Notify,
+}
+
+/// One more hold on a stream's queue, for whoever else may write into it.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    _shared: Rc<Shared>,
+}
+
+impl Sender {
+    /// Bytes of what it holds: the queue, and the two counts of its `Rc`.
+    pub(crate) const QUEUE: usize = size_of::<Shared>() + 2 * size_of::<usize>();
 }
 
 /// The generator's end.
@@ -74,6 +94,13 @@ pub(crate) fn open(
 }
 
 impl Feeder {
+    /// One more hold on this queue.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender {
+            _shared: Rc::clone(&self.shared),
+        }
+    }
+
     /// Queues an event.
     ///
     /// # Errors
@@ -109,7 +136,10 @@ impl Feeder {
     }
 
     fn push(&mut self, frame: Frame) {
-        self.shared.waiting.borrow_mut().push_back(frame);
+        let mut waiting = self.shared.waiting.borrow_mut();
+        self.server.leaks.frame_queued(waiting.len(), frame.bytes());
+        waiting.push_back(frame);
+        drop(waiting);
         self.last_sent = Instant::now();
         self.shared.wake();
     }
@@ -199,9 +229,6 @@ impl Frames {
     pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Frame>> {
         let mut waiting = self.shared.waiting.borrow_mut();
         if let Some(frame) = waiting.pop_front() {
-            if waiting.is_empty() {
-                *waiting = VecDeque::new();
-            }
             self.shared.taken.notify_one();
             return Poll::Ready(Some(frame));
         }
@@ -224,6 +251,7 @@ impl Frames {
 impl Drop for Frames {
     fn drop(&mut self) {
         self.shared.waiting.borrow_mut().clear();
+        self.shared.reader.take(); // it would keep the connection's task
         self.shared.reader_gone.raise();
     }
 }

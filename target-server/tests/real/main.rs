@@ -3,6 +3,7 @@
 mod admin;
 mod api;
 mod client;
+mod defects;
 mod leaving;
 mod limits;
 mod memory;
