@@ -242,6 +242,9 @@ impl Engine {
     }
 
     fn look_at_the_clock(&mut self) {
+        if self.timers.first().is_none() {
+            return;
+        }
         let now = self.clock.now();
         while let Some(key) = self.timers.pop(now) {
             let client = &mut self.clients[key];
@@ -317,6 +320,9 @@ impl Engine {
     }
 
     fn open_what_is_due(&mut self) {
+        if self.pacer.pending() == 0 {
+            return;
+        }
         for _ in 0..MOST_OPENINGS {
             let now = self.clock.now();
             let Next::Open(opening) = self.pacer.next(now) else {
