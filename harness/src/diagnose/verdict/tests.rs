@@ -118,10 +118,10 @@ fn growth_that_the_allocator_does_not_count_is_retained_and_growth_in_every_rest
 #[test]
 fn what_would_decide_is_the_shorter_of_acquittal_and_proof() {
     let outlook = |noise: f64, bytes: f64, floor: f64| {
-        let mut e = evidence(Signal::Rss, &reference(1).noise(noise).leaks(RST, bytes));
+        let mut e = evidence(Signal::Rss, &reference(1).noise(noise).leaks(FIN, bytes));
         e.memory[0].rows.precision.floor = floor;
         let found = judged(&e).outlook;
-        found.into_iter().find(|(f, _)| *f == RST).map(|(_, o)| o)
+        found.into_iter().find(|(f, _)| *f == FIN).map(|(_, o)| o)
     };
     let minutes = |o: Option<Outlook>| match o {
         Some(Outlook::Minutes(minutes)) => minutes,
