@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::{profile::ProfileError, soak::SoakError, target::TargetError};
+use crate::{
+    diagnose::compare::Incomparable, profile::ProfileError, soak::SoakError, target::TargetError,
+};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ pub(super) struct Usage(pub(super) String);
 
 /// The exit code of an error.
 pub(super) fn of(error: &anyhow::Error) -> Exit {
-    if error.is::<ProfileError>() || error.is::<Usage>() {
+    if error.is::<ProfileError>() || error.is::<Usage>() || error.is::<Incomparable>() {
         return Exit::BadUsage;
     }
     match error.downcast_ref::<SoakError>() {

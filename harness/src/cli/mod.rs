@@ -3,6 +3,7 @@
 //! In: arguments. Out: text on standard output (the verdict), progress and complaints on standard error, an [`Exit`].
 //! Start at [`main`]. Every error of a stage is printed once, as a chain, here.
 
+mod compare;
 mod diagnose;
 mod exit;
 mod load;
@@ -46,6 +47,8 @@ enum Command {
     Plan(plan::PlanArguments),
     /// Judge a recording again: also one cut short, or one of an older version.
     Diagnose(diagnose::DiagnoseArguments),
+    /// What changed from one run to another, per factor, with intervals.
+    Compare(compare::CompareArguments),
     /// Make a report of a recording again.
     Report(report::ReportArguments),
 }
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Abandon(arguments) => load::abandon(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Diagnose(arguments) => diagnose::diagnose(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
         Command::Report(arguments) => report::report(&arguments),
     };
     done.unwrap_or_else(|error| complain(&error)).into()

@@ -14,6 +14,7 @@
 //! Never acts on a verdict and never writes one: that is the business of the report and of the command line.
 pub mod assay;
 pub mod cleanup;
+pub mod compare;
 pub mod counters;
 pub mod design;
 pub mod envelope;
@@ -39,4 +40,4 @@ mod simulation;
 #[cfg(test)]
 mod synthetic;
 
-pub use recording::{judge, judge_evidence};
+pub use recording::{judge, judge_evidence, tolerance};

@@ -52,17 +52,22 @@ pub fn judge_evidence(evidence: &Evidence, rules: &Rules) -> Findings {
 }
 
 fn rules(recording: &Recording) -> Rules {
+    Rules {
+        tolerance: tolerance(recording),
+        ..Rules::default()
+    }
+}
+
+/// What the profile tolerates per unit.
+pub fn tolerance(recording: &Recording) -> Tolerance {
     let asked = recording.manifest.plan.tolerances;
     let [connection, session, event] =
         [asked.connection, asked.session, asked.event].map(|size| size.0 as f64);
-    Rules {
-        tolerance: Tolerance {
-            connection,
-            session,
-            turn: session,
-            event,
-        },
-        ..Rules::default()
+    Tolerance {
+        connection,
+        session,
+        turn: session,
+        event,
     }
 }
 

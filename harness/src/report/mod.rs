@@ -3,6 +3,7 @@
 //! In: a [`Recording`] and its [`Findings`]. Out: text. Start at [`render`]. Same input, same bytes.
 //! Never judges: what it shows was decided by [`diagnose`](crate::diagnose).
 
+mod comparison;
 mod facts;
 mod markdown;
 mod text;
@@ -10,7 +11,7 @@ mod text;
 use std::{fs, io, path::Path};
 
 use crate::{
-    diagnose::finding::Findings,
+    diagnose::{compare::Comparison, finding::Findings},
     record::{Recording, files},
 };
 
@@ -41,6 +42,11 @@ pub fn render_findings(format: Format, findings: &Findings) -> String {
         Format::Markdown => markdown::findings(findings),
         Format::Json => json(findings),
     }
+}
+
+/// A comparison of two runs.
+pub fn render_comparison(format: Format, comparison: &Comparison) -> String {
+    comparison::render(format, comparison)
 }
 
 fn json(findings: &Findings) -> String {
