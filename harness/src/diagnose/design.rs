@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_likeness_of_slow_curves_that_no_step_confirms_is_no_evidence() {
-        let hump = |i: f64| (i * 6.28 / 30.0).sin() + i / 5.0; // neither parabola nor warm-up
+        let hump = |i: f64| (i * std::f64::consts::TAU / 30.0).sin() + i / 5.0; // neither parabola nor warm-up
         let alike = design(|i| 300.0 * hump(i), |i| 18e3 * hump(i), 4000.0);
         let model = alike.model(&[FIN]);
         let survives = |curve| alike.survives(&model, Term::of(FIN), &[curve], SHAPES_AGREE);

@@ -1,6 +1,23 @@
 //! How often is the judge right? The one-minute assay under an exact account of live bytes, simulated many times over.
 //!
-//! `cargo test -p sse-soak --lib simulation -- --ignored --nocapture` prints the whole table; the tests that always run hold its corners.
+//! `cargo test -p sse-soak --lib simulation -- --ignored --nocapture` prints the whole tables; the tests that always run hold their
+//! corners. Measured, 300 runs a cell, noise sd 0 / 100 / 500 / 2,000 B of a reading, floor 512 B a dose:
+//!
+//! | planted | exactly right % | false alarm % | interval covers % |
+//! |---|---|---|---|
+//! | nothing | 100 / 100 / 100 / 100 | 0 | 100 / 100 / 100 / 99.7 |
+//! | 16 B per RST | 100 / 89 / 0 / 0 | 0 | 100 / 100 / 100 / 99.7 |
+//! | 64 B per RST | 100 / 100 / 100 / 5 | 0 | the same |
+//! | 256 B, 1,024 B per RST | 100 / 100 / 100 / 100 | 0 | the same |
+//! | 16 B in every mode | 100 / 88 / 43 / 0 | 0 | the same |
+//! | 64 B in every mode | 100 / 100 / 88 / 47 | 0 | the same |
+//! | 64 B per RST and session | 100 / 100 / 97 / 1 | 0 | the same |
+//! | 4 B per event | 100 / 100 / 100 / 98 | 0 | the same |
+//!
+//! Half the interval is 13 / 25 / 76 / 265 B per connection at worst. Without noise it *is* the floor: 512 B over the smallest
+//! dose, 40. Servers that do much and leak nothing (steps, warm-ups, caches full after one or two thirds, thread caches, one object
+//! per dosed cycle, all with a level that walks): 2 accusations in 26,400 runs, coverage 97 % or more, but 90 % for the cache that
+//! fills two thirds of the run and is called saturating.
 
 use super::{
     assay::{Drift, look},

@@ -339,6 +339,33 @@ mod tests {
     }
 
     #[test]
+    fn every_rest_must_grow_at_about_the_rate_that_the_doses_say() {
+        let mut eats = waiting(&quick(1), RST, 50.0, 0.0);
+        let agree = |waiting: &Waiting, rate| {
+            let design = Design::new(&waiting.rows, 0..waiting.rows.rows());
+            rests_agree(waiting, &design, Term::Waited(RST), rate)
+        };
+        for (rate, wanted) in [
+            (50.0, true),
+            (80.0, true),
+            (30.0, true),
+            (150.0, false),
+            (20.0, false),
+        ] {
+            assert_eq!(agree(&eats, rate), wanted, "{rate} B/s");
+        }
+        let (start, end) = eats.rests[0];
+        eats.rows.readings[end] = eats.rows.readings[start];
+        assert!(!agree(&eats, 50.0), "one rest in which nothing grew");
+        let mut drips = waiting(&quick(1), RST, 50.0, 0.0);
+        drips.growth_before = 1e6;
+        assert!(
+            !agree(&drips, 50.0),
+            "it grew as fast before the first connection"
+        );
+    }
+
+    #[test]
     fn without_rests_or_without_their_readings_nothing_is_tested() {
         let mut eats = waiting(&quick(1), RST, 50.0, 0.0);
         assert!(found(&eats).is_some());

@@ -1,6 +1,6 @@
 //! Findings: what is said about a run, in a form that machines and people read (the design, §5).
 //!
-//! In: a [`Judgement`]. Out: [`Findings`], which is `findings.json` as it stands: versioned, every statement with its numbers,
+//! In: a [`Judgement`](super::verdict::Judgement). Out: [`Findings`], which is `findings.json` as it stands: versioned, every statement with its numbers,
 //! its assumptions and one sentence. Start at [`findings`]. Numbers are in the unit that the finding names; what is not known
 //! is left out (`null`), never 0. Other stages add findings of their own ([`Findings::new`] takes any list); the verdict of the
 //! run and its exit code follow from the list alone.
