@@ -15,7 +15,7 @@ use std::{
 
 use sse_soak::{
     drive::{DriveConfig, Driver, Limits},
-    plan::{Batch, Exchange, Expect, Leave, Request, Script, SessionUse, Stay, Unit},
+    plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
     timeline::{Clock, PortBook, Tally},
 };
 
@@ -123,6 +123,8 @@ fn an_event_allocates_nothing_and_a_held_stream_weighs_its_state_only() {
         limits: Limits::default(),
         stall_receive_buffer: None,
         slow_bytes_per_second: 100,
+        segment: Segment::WHOLE,
+        sources: vec![],
     };
     let ports = Arc::new(PortBook::default());
     let driver = Driver::start(config, clock, Arc::clone(&tally), ports).unwrap();

@@ -13,7 +13,7 @@ use socket2::SockRef;
 use sse_soak::{
     drive::{DriveConfig, Driver, Limits},
     plan::{
-        Batch, Capture, CaptureBy, CaptureFrom, Exchange, Expect, Leave, Request, Script,
+        Batch, Capture, CaptureBy, CaptureFrom, Exchange, Expect, Leave, Request, Script, Segment,
         SessionUse, Stay, Unit,
     },
     timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
@@ -66,6 +66,8 @@ impl Stage {
             limits: Limits::default(),
             stall_receive_buffer: Some(4096),
             slow_bytes_per_second: 400,
+            segment: Segment::WHOLE,
+            sources: vec![],
         };
         change(&mut config);
         let clock = Clock::start();

@@ -572,7 +572,7 @@ mod tests {
     use super::*;
     use crate::{
         drive::{DriveConfig, pacer::Stays, request::tests as request},
-        plan::{Capture, CaptureBy, Leave, SessionUse},
+        plan::{Capture, CaptureBy, Leave, Segment, SessionUse},
         timeline::Counts,
     };
 
@@ -601,6 +601,8 @@ mod tests {
             },
             stall_receive_buffer: None,
             slow_bytes_per_second: 1,
+            segment: Segment::WHOLE,
+            sources: vec![],
         };
         World::new(&config, Arc::default()).unwrap()
     }

@@ -82,7 +82,7 @@ impl Engine {
             poll,
             clock,
             commands,
-            pacer: Pacer::default(),
+            pacer: Pacer::new(config.segment),
             clients: Slab::new(),
             timers: Timers::default(),
             unfinished: vec![],
@@ -151,11 +151,11 @@ impl Engine {
 
     fn play(&mut self, began: Elapsed, batches: Vec<Batch>) {
         let before = self.pacer.pending();
-        let planned: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
+        let planned = self.pacer.share(&batches);
         if !self.stopped {
             self.pacer.play(began, batches);
         }
-        // The handle has counted all of them as pending.
+        // The handle has counted all that are ours as pending.
         self.no_longer_pending(planned - (self.pacer.pending() - before));
     }
 
@@ -360,7 +360,8 @@ impl Engine {
             _ => None,
         };
         let addr = self.world.addr;
-        let tried = leave::connect(addr, receive_buffer);
+        let source = self.world.source(opening.number);
+        let tried = leave::connect(addr, source, receive_buffer);
         if let Err(error) = &tried
             && leave::is_out_of_room(error)
         {

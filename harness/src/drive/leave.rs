@@ -13,7 +13,7 @@
 
 use std::{
     io::{self, Read},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -69,9 +69,10 @@ pub(super) const fn leaves_before_reading(number: u64) -> bool {
     number % 2 == 1
 }
 
-/// Starts a connect; also tells whether it is already done (on loopback it mostly is).
+/// Starts a connect, from this address if one is given; also tells whether it is already done (on loopback it mostly is).
 pub(super) fn connect(
     addr: SocketAddr,
+    source: Option<IpAddr>,
     receive_buffer: Option<u32>,
 ) -> io::Result<(TcpStream, bool)> {
     let socket = Socket::new(
@@ -82,6 +83,9 @@ pub(super) fn connect(
     if let Some(size) = receive_buffer {
         // Before the connect: the window that is offered in the handshake follows from it.
         socket.set_recv_buffer_size(usize::try_from(size).unwrap_or(usize::MAX))?;
+    }
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
     }
     let done = match socket.connect(&addr.into()) {
         Ok(()) => true,
@@ -100,7 +104,14 @@ pub(super) fn is_out_of_room(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(
         Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
+        Some(
+            Errno::MFILE
+                | Errno::NFILE
+                | Errno::ADDRNOTAVAIL
+                | Errno::ADDRINUSE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+        )
     )
 }
 

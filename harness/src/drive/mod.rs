@@ -23,7 +23,7 @@ mod world;
 use std::{
     any::Any,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -34,9 +34,10 @@ use std::{
 };
 
 use mio::Waker;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    plan::{Batch, Script},
+    plan::{Batch, Script, Segment},
     timeline::{Clock, Elapsed, PortBook, Tally},
 };
 
@@ -51,7 +52,7 @@ pub use world::Limits;
 const COMMANDS: usize = 64;
 
 /// What a driver needs to know before it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DriveConfig {
     /// Where to connect to.
     pub addr: SocketAddr,
@@ -69,6 +70,11 @@ pub struct DriveConfig {
     pub stall_receive_buffer: Option<u32>,
     /// How fast slow clients read.
     pub slow_bytes_per_second: u32,
+    /// Which part of every batch is played here.
+    pub segment: Segment,
+    /// Addresses to connect from, in turn by the client's number; empty: the kernel's choice. One address has some 28,000 ports to one
+    /// destination. A port that was bound rests for a minute after its client closed, so this is for clients that stay.
+    pub sources: Vec<IpAddr>,
 }
 
 /// The load's thread, from outside. Dropping it drops every connection.
@@ -80,6 +86,7 @@ pub struct Driver {
     standing: Arc<AtomicU64>,
     /// Why the thread ended, if it was not told to.
     died: Arc<Mutex<Option<String>>>,
+    segment: Segment,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -99,6 +106,7 @@ impl Driver {
         let standing = Arc::clone(&world.standing);
         let (mut engine, waker) = Engine::new(&config, clock, world, ports, inbox)?;
         let died = Arc::new(Mutex::new(None));
+        let segment = config.segment;
         let obituary = Arc::clone(&died);
         let thread = Builder::new().name("drive".into()).spawn(move || {
             let cause = cause_of_death(|| engine.run());
@@ -112,13 +120,15 @@ impl Driver {
             tally,
             standing,
             died,
+            segment,
             thread: Some(thread),
         })
     }
 
-    /// Begins a step: its batches are paced against `began`. [`Tally::pending`] counts them from this call on.
+    /// Begins a step: its batches are paced against `began`. [`Tally::pending`] counts those of our segment from this call on.
     pub fn play(&self, began: Elapsed, batches: Vec<Batch>) {
-        let count = batches.iter().map(|batch| u64::from(batch.count)).sum();
+        let share = |batch: &Batch| u64::from(self.segment.share(batch.count));
+        let count = batches.iter().map(share).sum();
         Tally::add(&self.tally.pending, count);
         if !self.tell(Command::Play(began, batches)) {
             self.tally.pending.fetch_sub(count, Relaxed);
@@ -221,6 +231,7 @@ mod tests {
             tally: Arc::default(),
             standing: Arc::default(),
             died: Arc::new(Mutex::new(cause_of_death(run))),
+            segment: Segment::WHOLE,
             thread: None,
         }
     }

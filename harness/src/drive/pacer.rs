@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    plan::{Batch, Leave, Stay},
+    plan::{Batch, Leave, Segment, Stay},
     timeline::Elapsed,
 };
 
@@ -41,8 +41,9 @@ pub(super) enum Next {
 }
 
 /// The batches under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pacer {
+    segment: Segment,
     courses: Vec<Course>,
     next_number: u64,
     pending: u64,
@@ -53,23 +54,43 @@ struct Course {
     batch: Batch,
     began: Elapsed,
     first_number: u64,
-    opened: u32,
+    /// The client that opens next: its place in the batch.
+    next: u32,
 }
 
 impl Pacer {
-    /// Adds the batches of a step that began then.
+    /// Paces this part of every batch.
+    pub(super) fn new(segment: Segment) -> Self {
+        Self {
+            segment,
+            courses: vec![],
+            next_number: 0,
+            pending: 0,
+        }
+    }
+
+    /// Adds the batches of a step that began then. Numbers count the clients of all segments.
     pub(super) fn play(&mut self, began: Elapsed, batches: Vec<Batch>) {
-        for batch in batches.into_iter().filter(|batch| batch.count > 0) {
+        for batch in batches {
             let first_number = self.next_number;
             self.next_number += u64::from(batch.count);
-            self.pending += u64::from(batch.count);
-            self.courses.push(Course {
-                batch,
-                began,
-                first_number,
-                opened: 0,
-            });
+            let share = self.segment.share(batch.count);
+            if share > 0 {
+                self.pending += u64::from(share);
+                self.courses.push(Course {
+                    batch,
+                    began,
+                    first_number,
+                    next: self.segment.first(),
+                });
+            }
         }
+    }
+
+    /// How many clients of these batches are ours.
+    pub(super) fn share(&self, batches: &[Batch]) -> u64 {
+        let share = |batch: &Batch| u64::from(self.segment.share(batch.count));
+        batches.iter().map(share).sum()
     }
 
     /// What is due; each call that says [`Next::Open`] takes that client off the plan.
@@ -87,8 +108,8 @@ impl Pacer {
             return Next::Wait(due);
         }
         let opening = course.opening();
-        course.opened += 1;
-        if course.opened == course.batch.count {
+        course.next = self.segment.after(course.next);
+        if course.next >= course.batch.count {
             self.courses.remove(index);
         }
         self.pending -= 1;
@@ -108,14 +129,14 @@ impl Pacer {
     /// Takes the openings of the standing population, or of everyone else, off the plan.
     pub(super) fn forget(&mut self, forgotten: impl Fn(Stay) -> bool) {
         self.courses.retain(|course| !forgotten(course.batch.stay));
-        let left = |course: &Course| u64::from(course.batch.count - course.opened);
+        let left = |course: &Course| u64::from(self.segment.left(course.next, course.batch.count));
         self.pending = self.courses.iter().map(left).sum();
     }
 }
 
 impl Course {
     fn due(&self) -> Elapsed {
-        self.began + self.batch.due(self.opened)
+        self.began + self.batch.due(self.next)
     }
 
     fn opening(&self) -> Opening {
@@ -128,7 +149,7 @@ impl Course {
                 Stay::ToTheEnd => Stays::ToTheEnd,
                 Stay::Standing => Stays::Standing,
             },
-            number: self.first_number + u64::from(self.opened),
+            number: self.first_number + u64::from(self.next),
             due: self.due(),
         }
     }
@@ -136,6 +157,8 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn secs(seconds: u64) -> Duration {
@@ -159,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_batch_opens_evenly_and_catches_up_when_late() {
-        let mut pacer = Pacer::default();
+        let mut pacer = Pacer::new(Segment::WHOLE);
         pacer.play(at(10), vec![batch(4, 0, 8, Stay::ToTheEnd)]); // one every 2 s
         for (now, expected) in [
             (9, Err(Some(10))),
@@ -182,7 +205,7 @@ mod tests {
 
     #[test]
     fn numbers_follow_the_plan_however_batches_interleave() {
-        let mut pacer = Pacer::default();
+        let mut pacer = Pacer::new(Segment::WHOLE);
         pacer.play(
             at(0),
             vec![
@@ -210,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_standing_population_outlives_a_recall() {
-        let mut pacer = Pacer::default();
+        let mut pacer = Pacer::new(Segment::WHOLE);
         let standing = batch(3, 1, 0, Stay::Standing);
         pacer.play(at(0), vec![standing, batch(5, 0, 9, Stay::ToTheEnd)]);
         assert!(matches!(pacer.next(at(0)), Next::Open(_)));
@@ -219,5 +242,44 @@ mod tests {
         assert_eq!(pacer.next(at(0)), Next::Wait(at(1)));
         pacer.forget(|_| true);
         assert_eq!((pacer.pending(), pacer.next(at(0))), (0, Next::Idle));
+    }
+    fn all(mut pacer: Pacer) -> Vec<Opening> {
+        let mut found = vec![];
+        while let Next::Open(opening) = pacer.next(Elapsed(Duration::MAX)) {
+            found.push(opening);
+        }
+        assert_eq!(pacer.pending(), 0);
+        found
+    }
+
+    prop_compose! {
+        fn any_batch()(count in 0_u32..40, after in 0_u64..9_000_000_000, over in 0_u64..9_000_000_000) -> Batch {
+            let nanos = Duration::from_nanos;
+            Batch { after: nanos(after), over: nanos(over), ..batch(count, 0, 0, Stay::ToTheEnd) }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_segments_of_a_plan_are_the_plan_in_times_and_numbers(
+            steps in prop::collection::vec(prop::collection::vec(any_batch(), 0..4), 1..4),
+            of in 1_u32..9,
+        ) {
+            let play = |segment| {
+                let mut pacer = Pacer::new(segment);
+                for (began, batches) in (10..).zip(&steps) {
+                    let before = pacer.pending();
+                    pacer.play(at(began), batches.clone());
+                    assert_eq!(pacer.pending() - before, pacer.share(batches));
+                }
+                all(pacer)
+            };
+            let mut whole = play(Segment::WHOLE);
+            let of = std::num::NonZeroU32::new(of).expect("it starts at 1");
+            let mut parts: Vec<Opening> = Segment::all(of).flat_map(play).collect();
+            whole.sort_by_key(|opening| opening.number);
+            parts.sort_by_key(|opening| opening.number);
+            prop_assert_eq!(whole, parts);
+        }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
+
+use serde::{Deserialize, Serialize};
 
 use crate::timeline::Tally;
 
@@ -19,7 +21,7 @@ use super::{
 };
 
 /// What no connection may exceed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// From the start of the connect to the handshake.
     pub connect: Duration,
@@ -66,6 +68,7 @@ pub(super) struct World {
     pub(super) standing: Arc<AtomicU64>,
     /// The request that was rendered last.
     pub(super) request: Vec<u8>,
+    sources: Vec<IpAddr>,
     host: String,
     seed: u64,
     body: Vec<u8>,
@@ -92,6 +95,7 @@ impl World {
             problems: Problems::default(),
             standing: Arc::default(),
             request: vec![],
+            sources: config.sources.clone(),
             host: config.host.clone(),
             seed: config.seed,
             body: vec![],
@@ -114,6 +118,13 @@ impl World {
             _ => &[],
         };
         self.problems.note(trouble.worded(label), quote);
+    }
+
+    /// The address that this client connects from; `None`: the kernel's choice.
+    pub(super) fn source(&self, number: u64) -> Option<IpAddr> {
+        let count = self.sources.len() as u64;
+        let index = number.checked_rem(count)?;
+        self.sources.get(usize::try_from(index).ok()?).copied()
     }
 
     /// Renders a request into [`World::request`].

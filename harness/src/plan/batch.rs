@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Leave;
 
 /// So many clients that play the same script and leave in the same way, opened evenly over a time: an open loop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// Index into the plan's scripts.
     pub script: usize,
@@ -24,7 +24,7 @@ pub struct Batch {
 }
 
 /// How long a client stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stay {
     /// Leaves so long after the first event of its last exchange (for `early` and `stall`: after its connection stood).
     For(Duration),

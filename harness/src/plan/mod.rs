@@ -11,6 +11,7 @@ mod design;
 mod exchange;
 mod print;
 mod script;
+mod segment;
 mod step;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use self::{
     script::{
         Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, Script, SessionUse, Unit,
     },
+    segment::Segment,
     step::{Length, Phase, Retain, Step},
 };
 use crate::profile::{Kind, Profile};

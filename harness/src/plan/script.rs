@@ -1,9 +1,9 @@
 //! What one client says: the exchanges of a connection, and what is kept of the answers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What one connection does, in order, over HTTP/1.1 keep-alive. The way of leaving applies to the last exchange.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// For reports and errors.
     pub name: String,
@@ -12,7 +12,7 @@ pub struct Script {
 }
 
 /// One request and its answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
     /// What is sent.
     pub request: Request,
@@ -26,7 +26,7 @@ pub struct Exchange {
 
 /// A request. Placeholders in `target`, header values and `body`: `{session}` (the captured or borrowed session),
 /// `{n}` (the connection's number in the run), `{uuid}` (a random UUID from the run's seed).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// `GET`, `POST`, …
     pub method: String,
@@ -39,7 +39,7 @@ pub struct Request {
 }
 
 /// What the answer must be; anything else is an error that is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Expect {
     /// `200` with `text/event-stream`.
     Stream,
@@ -48,7 +48,7 @@ pub enum Expect {
 }
 
 /// What an exchange does to the server's sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionUse {
     /// Nothing.
     None,
@@ -69,7 +69,7 @@ pub enum SessionUse {
 }
 
 /// Where a value stands in an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capture {
     /// Which part of the answer.
     pub from: CaptureFrom,
@@ -78,7 +78,7 @@ pub struct Capture {
 }
 
 /// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CaptureFrom {
     /// The data of the first event of this name.
     Event(String),
@@ -89,7 +89,7 @@ pub enum CaptureFrom {
 }
 
 /// How a value is found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CaptureBy {
     /// A JSON pointer (RFC 6901), `/conversation_id`.
     Pointer(String),
@@ -100,7 +100,7 @@ pub enum CaptureBy {
 }
 
 /// What an exchange counts as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
     /// Nothing beyond its connection and its events.
     Nothing,

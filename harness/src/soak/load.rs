@@ -9,7 +9,7 @@ use super::{SoakError, Stop, TICK};
 use crate::{
     drive::{DriveConfig, Driver, Latency, Limits},
     observe::{Own, own},
-    plan::{Batch, Script},
+    plan::{Batch, Script, Segment},
     timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
     units::Leave,
 };
@@ -170,6 +170,8 @@ fn config(setup: &LoadSetup) -> DriveConfig {
         limits: Limits::default(),
         stall_receive_buffer: setup.receive_buffer,
         slow_bytes_per_second: setup.slow_bytes_per_second,
+        segment: Segment::WHOLE,
+        sources: vec![],
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Setup, SoakError, Stages, Stop};
 use crate::{
     drive::{DriveConfig, Driver, Limits},
     observe::{Admin, ObserveConfig, Observer},
+    plan::Segment,
     profile::{Kind, TargetSpec},
     record::{Manifest, PlanFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
@@ -92,6 +93,8 @@ fn drive(setup: &Setup, addr: SocketAddr) -> DriveConfig {
         limits: Limits::default(),
         stall_receive_buffer: Some(STALLED_BUFFER),
         slow_bytes_per_second: SLOW,
+        segment: Segment::WHOLE,
+        sources: vec![],
     }
 }
 

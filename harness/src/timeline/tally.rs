@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::Leave;
 
 /// Why a connection of ours ended, as we saw it.
@@ -23,11 +25,13 @@ pub enum End {
     TimedOut,
     /// The run was stopped.
     Stopped,
+    /// It went with the worker process that held it: how, only the kernel knows.
+    Lost,
 }
 
 impl End {
     /// Every reason, in column order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AsPlanned,
         Self::ConnectFailed,
         Self::ServerClosed,
@@ -36,6 +40,7 @@ impl End {
         Self::BadResponse,
         Self::TimedOut,
         Self::Stopped,
+        Self::Lost,
     ];
 
     /// The name used in columns and reports.
@@ -49,6 +54,7 @@ impl End {
             Self::BadResponse => "bad_response",
             Self::TimedOut => "timed_out",
             Self::Stopped => "stopped",
+            Self::Lost => "lost",
         }
     }
 
@@ -88,7 +94,7 @@ pub struct Tally {
 }
 
 /// A copy of a [`Tally`] at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// See [`Tally::opened`].
     pub opened: u64,
@@ -120,6 +126,31 @@ impl Tally {
     /// Adds one; relaxed, since nobody orders anything by it.
     pub fn add(counter: &AtomicU64, by: u64) {
         counter.fetch_add(by, Relaxed);
+    }
+
+    /// Adds what another load did. `pending` is not touched: it is a promise, not a deed.
+    ///
+    /// Beginnings before ends, so that nobody who reads meanwhile sees more ends than beginnings.
+    pub fn add_all(&self, more: &Counts) {
+        for (counter, by) in [
+            (&self.opened, more.opened),
+            (&self.connected, more.connected),
+            (&self.not_opened, more.not_opened),
+            (&self.sessions_created, more.sessions_created),
+            (&self.sessions_deleted, more.sessions_deleted),
+            (&self.turns, more.turns),
+            (&self.events, more.events),
+            (&self.bytes, more.bytes),
+            (&self.captures_failed, more.captures_failed),
+        ] {
+            Self::add(counter, by);
+        }
+        for (counter, by) in self.closed.iter().zip(more.closed) {
+            Self::add(counter, by);
+        }
+        for (counter, by) in self.ended.iter().zip(more.ended) {
+            Self::add(counter, by);
+        }
     }
 
     /// Notes that a connection is gone.
@@ -181,6 +212,12 @@ impl Counts {
         }
     }
 
+    /// Whether nothing that is only ever counted up has fallen since.
+    pub fn follows(&self, earlier: &Self) -> bool {
+        let fell = earlier.since(self);
+        Self { pending: 0, ..fell } == Self::default()
+    }
+
     /// Connections that did not do what the plan asked for.
     pub fn errors(&self) -> u64 {
         End::ALL
@@ -195,6 +232,24 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_loads_did_adds_up_and_only_rises() {
+        let (one, both) = (Tally::default(), Tally::default());
+        for (opened, ends) in [(5, 2), (4, 1)] {
+            Tally::add(&one.opened, opened);
+            let before = one.counts();
+            (0..ends).for_each(|_| one.note_end(Leave::Rst, End::Lost, true));
+            assert!(one.counts().follows(&before) && !before.follows(&one.counts()));
+        }
+        both.add_all(&one.counts());
+        both.add_all(&one.counts());
+        let counts = both.counts();
+        assert_eq!(
+            (counts.live(), counts.closed_total(), counts.errors()),
+            (12, 6, 6)
+        );
+    }
 
     #[test]
     fn a_refused_connection_ends_but_never_closed() {
