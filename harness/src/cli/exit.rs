@@ -25,6 +25,8 @@ pub enum Exit {
     BadUsage,
     /// 1: anything else.
     Other,
+    /// What `git bisect run` is told, see [`Exit::for_bisect`].
+    Bisect(u8),
 }
 
 /// What `--help` says about exit codes.
@@ -43,7 +45,20 @@ impl Exit {
             Self::TargetDied => 20,
             Self::BadUsage => 2,
             Self::Other => 1,
+            Self::Bisect(code) => code,
         }
+    }
+
+    /// The exit codes that `git bisect run` understands: 0 good, 1 bad (a leak, or sessions not cleaned up), 125 skip (this commit
+    /// cannot be judged: inconclusive, or its target does not run), 128 stop bisecting (the command itself is wrong).
+    pub const fn for_bisect(self) -> Self {
+        Self::Bisect(match self {
+            Self::NoLeak => 0,
+            Self::Leak | Self::NotCleanedUp => 1,
+            Self::Inconclusive | Self::Alarm | Self::TargetDied => 125,
+            Self::BadUsage | Self::Other => 128,
+            Self::Bisect(code) => code,
+        })
     }
 
     /// The exit with this number.
@@ -85,5 +100,26 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
             Exit::BadUsage
         }
         _ => Exit::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bisect_skips_what_cannot_be_judged_and_stops_at_a_wrong_command() {
+        let rows = [
+            (Exit::NoLeak, 0),
+            (Exit::Leak, 1),
+            (Exit::NotCleanedUp, 1),
+            (Exit::Inconclusive, 125),
+            (Exit::TargetDied, 125),
+            (Exit::BadUsage, 128),
+            (Exit::Other, 128),
+        ];
+        for (exit, code) in rows {
+            assert_eq!(exit.for_bisect().code(), code, "{exit:?}");
+        }
     }
 }

@@ -69,7 +69,10 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Run(arguments) => {
+            let exit = run::run(&arguments).unwrap_or_else(|error| complain(&error));
+            Ok(if arguments.bisect { exit.for_bisect() } else { exit })
+        }
         Command::Hold(arguments) => load::hold(&arguments),
         Command::Churn(arguments) => load::churn(&arguments),
         Command::Abandon(arguments) => load::abandon(&arguments),

@@ -48,6 +48,9 @@ pub(super) struct RunArguments {
     /// Load a target that is not on this machine. Only for servers that are yours.
     #[arg(long)]
     allow_remote: bool,
+    /// Exit codes for `git bisect run`: 0 good, 1 leak, 125 cannot be judged, 128 the command is wrong.
+    #[arg(long)]
+    pub(super) bisect: bool,
     /// No progress line.
     #[arg(long, short)]
     quiet: bool,
