@@ -68,6 +68,62 @@ fn few_cycles_are_searched_one_factor_at_a_time() {
 }
 
 #[test]
+fn a_sum_and_its_members_are_never_accused_together() {
+    for seed in 0..12 {
+        for cycles in [12, 24] {
+            let uneven = quick(seed)
+                .cycles(cycles)
+                .leaks_however(256.0)
+                .leaks(RST, 256.0);
+            let found = judged(&uneven.noise(100.0));
+            let sum =
+                found.leaks.contains(&Factor::AllClosed) || found.leaks.contains(&Factor::Abrupt);
+            let modes = found.leaks.iter().filter(|f| f.is_connection()).count();
+            assert!(
+                modes > 0 && (!sum || modes == 1),
+                "seed {seed}: {:?}",
+                found.leaks
+            );
+        }
+    }
+}
+
+#[test]
+fn the_scan_skips_what_a_finding_already_covers() {
+    let rows = quick(1).observe();
+    let design = Design::new(&rows, 0..rows.rows());
+    let settled = |found: Factor, factor: Factor| {
+        let mut search = Search::new(&design, 0.001, Drift::Nuisance);
+        search.found.push(found);
+        search.is_settled(factor)
+    };
+    use Factor::{Abrupt, AllClosed, Session, Turn};
+    for (found, factor, wanted) in [
+        (RST, RST, true),
+        (RST, FIN, false),
+        (RST, AllClosed, true),
+        (RST, Abrupt, true),
+        (AllClosed, STALL, true),
+        (Abrupt, STALL, true),
+        (Abrupt, FIN, false),
+        (Abrupt, AllClosed, true),
+        (AllClosed, Session, false),
+        (Session, AllClosed, false),
+        (Session, Turn, false),
+    ] {
+        assert_eq!(settled(found, factor), wanted, "{factor} after {found}");
+    }
+}
+
+#[test]
+fn a_scan_over_many_factors_does_not_find_chance() {
+    for seed in 0..150 {
+        let found = judged(&quick(seed).cycles(12).noise(500.0));
+        assert_eq!(found.leaks, [], "seed {seed}");
+    }
+}
+
+#[test]
 fn the_innocent_are_not_accused() {
     let kib = 1024.0;
     for (what, shape) in [
