@@ -387,15 +387,6 @@ fn half_close_shuts_its_side_and_reads_on() {
 }
 
 #[test]
-fn vanish_says_that_it_is_not_there_yet() {
-    let stage = Stage::new(vec![get("/events")]);
-    stage.play(Leave::Vanish, 3, NOW);
-    stage.until("the losses", || stage.counts().not_opened == 3);
-    assert_eq!(stage.counts().pending, 0);
-    assert!(stage.problem().contains("not supported"), "{stage}");
-}
-
-#[test]
 fn the_standing_population_outlives_a_recall_and_leaves_when_released() {
     let stage = Stage::new(vec![get("/events")]);
     stage.play(Leave::Fin, 2, Stay::Standing);

@@ -28,6 +28,7 @@ use super::{
     pacer::{Next, Opening, Pacer, Stays},
     timers::{Armed, Timers},
     trouble::{Problem, Trouble},
+    vanish::{self, Vanished},
     world::World,
 };
 
@@ -58,6 +59,7 @@ pub(super) struct Engine {
     commands: Receiver<Command>,
     pacer: Pacer,
     clients: Slab<Client>,
+    vanished: Vanished,
     timers: Timers,
     /// Clients with more to read than their turn allowed.
     unfinished: Vec<usize>,
@@ -84,6 +86,7 @@ impl Engine {
             commands,
             pacer: Pacer::new(config.segment),
             clients: Slab::new(),
+            vanished: Vanished::default(),
             timers: Timers::default(),
             unfinished: vec![],
             buffer: vec![0; BUFFER_SIZE].into_boxed_slice(),
@@ -298,8 +301,29 @@ impl Engine {
     }
 
     fn leave(&mut self, key: usize, now: Elapsed) {
-        self.clients[key].say_goodbye(&mut self.buffer, now, &mut self.world);
-        self.remove(key, End::AsPlanned);
+        let client = &mut self.clients[key];
+        client.say_goodbye(&mut self.buffer, now, &mut self.world);
+        if client.leave == Leave::Vanish {
+            self.vanish(key);
+        } else {
+            self.remove(key, End::AsPlanned);
+        }
+    }
+
+    /// Its socket outlives it, and is silent.
+    fn vanish(&mut self, key: usize) {
+        let mut client = self.take(key);
+        // Fails only if the socket was never watched.
+        self.poll.registry().deregister(&mut client.socket).ok();
+        let end = match self.vanished.take_in(client.socket) {
+            Ok(()) => End::AsPlanned,
+            Err(error) => {
+                let what = format!("a client could not vanish, and closed: {error}");
+                self.world.problems.note(what, &[]);
+                End::Stopped
+            }
+        };
+        self.world.tally.note_end(Leave::Vanish, end, true);
     }
 
     fn end(&mut self, key: usize, trouble: &Trouble) {
@@ -309,14 +333,20 @@ impl Engine {
     }
 
     fn remove(&mut self, key: usize, end: End) {
-        let mut client = self.clients.remove(key);
-        self.timers.disarm(&mut client.armed);
-        client.gone(&self.world);
+        let client = self.take(key);
         let was_connected = client.connection.is_connected();
         // The close comes first: whoever counts us as gone finds us gone.
         let leave = client.leave;
         drop(client);
         self.world.tally.note_end(leave, end, was_connected);
+    }
+
+    /// Takes a client out of everything that knows it.
+    fn take(&mut self, key: usize) -> Client {
+        let mut client = self.clients.remove(key);
+        self.timers.disarm(&mut client.armed);
+        client.gone(&self.world);
+        client
     }
 
     fn open_what_is_due(&mut self) {
@@ -347,21 +377,21 @@ impl Engine {
         let script = script.filter(|_| opening.script < self.world.scripts.len());
         let script = script.ok_or_else(|| format!("script {} does not exist", opening.script))?;
         if opening.leave == Leave::Vanish {
-            return Err("leave mode `vanish` is not supported yet: not opened".into());
+            vanish::possible().map_err(|error| {
+                format!("not opened: nobody can vanish here, since the kernel takes no socket filter: {error}")
+            })?;
         }
-        if self.clients.len() >= self.world.limits.most_open {
-            return Err(format!(
-                "not opened: {} connections are open",
-                self.clients.len()
-            ));
-        }
+        self.make_room()?;
         let receive_buffer = match opening.leave {
             Leave::Stall | Leave::Slow => self.stall_receive_buffer,
             _ => None,
         };
         let addr = self.world.addr;
         let source = self.world.source(opening.number);
-        let tried = leave::connect(addr, source, receive_buffer);
+        let mut tried = leave::connect(addr, source, receive_buffer);
+        while tried.as_ref().is_err_and(leave::is_out_of_room) && self.let_one_vanished_go() {
+            tried = leave::connect(addr, source, receive_buffer);
+        }
         if let Err(error) = &tried
             && leave::is_out_of_room(error)
         {
@@ -386,6 +416,28 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The vanished count among the open, and go first.
+    fn make_room(&mut self) -> Result<(), String> {
+        let most = self.world.limits.most_open;
+        while self.clients.len() + self.vanished.len() >= most {
+            if !self.let_one_vanished_go() {
+                let open = self.clients.len();
+                return Err(format!("not opened: {open} connections are open"));
+            }
+        }
+        Ok(())
+    }
+
+    fn let_one_vanished_go(&mut self) -> bool {
+        let farewell = self.vanished.let_one_go();
+        if let Some(farewell) = farewell {
+            let words = farewell.words();
+            let what = format!("a vanished client had to make room: {words}");
+            self.world.problems.note(what, &[]);
+        }
+        farewell.is_some()
     }
 
     fn opened(&mut self, key: usize, done: bool) {

@@ -10,6 +10,7 @@
 //! | `stall` | the request is sent | nothing, and a window that closes; at the end RST, since unread bytes are thrown away |
 //! | `slow` | an event came | a window that opens at R B/s, then FIN |
 //! | `half-close` | an event came | FIN at the first event; we read on until the stay ends |
+//! | `vanish` | an event came | nothing, ever: what it sends is not even acknowledged (see [`vanish`](super::vanish)) |
 
 use std::{
     io::{self, Read},

@@ -18,6 +18,7 @@ mod request;
 pub mod sse;
 mod timers;
 mod trouble;
+mod vanish;
 mod world;
 
 use std::{
@@ -46,6 +47,7 @@ use world::World;
 
 pub use latency::Latency;
 pub use trouble::Problem;
+pub use vanish::Farewell;
 pub use world::Limits;
 
 /// Commands that may wait for the loop.

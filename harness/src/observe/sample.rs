@@ -93,6 +93,10 @@ pub struct Sockets {
     /// Sockets that a process still holds (see [`held`](Self::held)), by how our client on the other side left or will leave.
     /// Indexed by [`Leave::index`].
     pub held_by_leave: [u64; Leave::ALL.len()],
+    /// Of `send_queue_bytes`: that of those sockets.
+    pub send_queue_by_leave: [u64; Leave::ALL.len()],
+    /// Of `kernel_bytes`: that of those sockets.
+    pub kernel_bytes_by_leave: [u64; Leave::ALL.len()],
     /// The same sockets whose peer is none of ours.
     pub held_by_others: u64,
 }

@@ -182,7 +182,11 @@ fn count(into: &mut Sockets, row: &Row, ports: &PortBook) {
     let held = closing || matches!(row.state, state::ESTABLISHED | state::CLOSE_WAIT);
     if held && !orphaned {
         match ports.leave(row.peer_port) {
-            Some(leave) => into.held_by_leave[leave.index()] += 1,
+            Some(leave) => {
+                into.held_by_leave[leave.index()] += 1;
+                into.send_queue_by_leave[leave.index()] += u64::from(row.send_queue);
+                into.kernel_bytes_by_leave[leave.index()] += row.kernel_bytes;
+            }
             None => into.held_by_others += 1,
         }
     }
@@ -393,10 +397,12 @@ mod tests {
             assert_eq!(
                 Sockets {
                     kernel_bytes: 0,
+                    kernel_bytes_by_leave: Default::default(),
                     ..from_table
                 },
                 Sockets {
                     kernel_bytes: 0,
+                    kernel_bytes_by_leave: Default::default(),
                     ..sockets
                 },
             );
