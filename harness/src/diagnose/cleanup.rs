@@ -48,7 +48,12 @@ pub fn cleaned(table: &Table) -> Vec<Cleaned> {
             names.push(name);
         }
     }
-    names.sort_by_key(|name| Leave::ALL.iter().position(|leave| leave.name() == *name).unwrap_or(Leave::ALL.len()));
+    names.sort_by_key(|name| {
+        Leave::ALL
+            .iter()
+            .position(|leave| leave.name() == *name)
+            .unwrap_or(Leave::ALL.len())
+    });
     names
         .into_iter()
         .map(|name| {
