@@ -66,11 +66,9 @@ impl Keeper {
 fn share_of_the_tree(plant: &Plant) -> usize {
     const TREE: u64 = 4096;
     let bytes = plant.weigh(|| {
-        let name =
-            |n: u64| Uuid::from_u128(u128::from(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 64);
         let mut tree = BTreeMap::<Uuid, Option<Rc<Session>>>::new();
-        for n in 0..TREE {
-            tree.insert(name(n), None); // one by one: what is collected at once is packed tighter
+        for _ in 0..TREE {
+            tree.insert(Uuid::new_v4(), None); // one by one: what is collected at once is packed tighter
         }
         tree
     });

@@ -1,6 +1,6 @@
-//! The task of a stream whose client left goes on: it produces events into a queue that nobody reads.
+//! The task of a stream goes on when the stream is over, however it ended: it produces events into a queue that nobody reads.
 //!
-//! Truth: one node per beat and client, so bytes per second and client since it left. The task itself (about half a KiB) comes on top.
+//! Truth: one node per beat and client, so bytes per second and client since its stream ended. The task's own block comes on top, once.
 
 use std::{collections::LinkedList, time::Duration};
 
@@ -12,7 +12,7 @@ pub(super) const KIND: Kind = Kind {
     name: "zombie-producer",
     unit: Some("zombie"),
     strikes_per_unit: 1,
-    text: "Bytes per second and client that left before the server ended its stream, from when it left; its task comes on top, once.",
+    text: "Bytes per second and closed stream, from when it ended, however it did; the block of its task comes on top, once.",
     plant: |plant| Box::new(Producer(plant)),
 };
 
@@ -25,8 +25,8 @@ type Event = [u8; 112];
 struct Producer(Plant);
 
 impl Leak for Producer {
-    fn stream_ended(&self, ended: &Ended<'_>) {
-        if ended.client_left() && self.0.strikes() {
+    fn stream_ended(&self, _: &Ended<'_>) {
+        if self.0.strikes() {
             tokio::task::spawn_local(produce());
             self.0
                 .took(self.0.node::<Event>() * BEATS_PER_SECOND as usize);

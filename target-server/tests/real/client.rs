@@ -183,6 +183,12 @@ impl Client {
         String::from_utf8_lossy(&std::mem::take(&mut self.seen)).into_owned()
     }
 
+    /// Reads what is there, without a look and without waiting.
+    pub(crate) fn throw_away(&mut self) {
+        self.socket.set_nonblocking(true).expect("a socket option");
+        while self.socket.read(&mut [0; 16 * 1024]).is_ok_and(|n| n > 0) {}
+    }
+
     /// Leaves with FIN.
     pub(crate) fn fin(self) {
         self.socket
