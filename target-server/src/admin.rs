@@ -370,7 +370,7 @@ impl Backend {
 
     async fn start_profile(&self, ask: ProfileStart) -> Result<(), AdminError> {
         match self {
-            Self::Own(own) => Ok(own.allocator.start_profile(ask.lg_sample.min(40))?),
+            Self::Own(own) => own.start_profile(ask.lg_sample.min(40)).await,
             Self::Workers(workers) => workers
                 .sum("/v1/heap/profile/start", &json!(ask))
                 .await
@@ -452,6 +452,15 @@ impl Own {
             status.extend(counts);
         }
         status
+    }
+
+    /// Starts sampling at a new rate, on both threads at once.
+    async fn start_profile(&self, lg_sample: u8) -> Result<(), AdminError> {
+        self.allocator.start_profile(lg_sample)?;
+        self.allocator.resample_thread();
+        timeout(SETTLE_PATIENCE, self.settle.ask_to_resample())
+            .await
+            .map_err(|_| AdminError::Busy)
     }
 
     /// Brings the numbers to rest and reads them: both threads' caches are given back, unused pages too.

@@ -91,6 +91,13 @@ impl Allocator {
         heap_jemalloc::start_profile(lg_sample)
     }
 
+    /// Makes the calling thread draw anew when to sample next: what it drew before a profile began was for another rate.
+    pub(crate) fn resample_thread(self) {
+        if self == Self::Jemalloc {
+            heap_jemalloc::resample_thread();
+        }
+    }
+
     /// Forgets what was sampled so far: from now on a dump shows only what is allocated from now on.
     pub(crate) fn reset_profile(self) -> Result<(), InstrumentError> {
         self.jemalloc_only()?;

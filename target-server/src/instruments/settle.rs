@@ -3,6 +3,8 @@
 //! jemalloc counts a block in a thread's cache as allocated, and only the thread itself can give it back. So the admin thread
 //! asks the data thread. The two meet at two [`Notify`]s: a channel would allocate a block now and then, in the middle of a reading.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use tokio::sync::Notify;
 
 use super::Allocator;
@@ -14,6 +16,7 @@ const YIELDS: u32 = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Settle {
     asked: Notify,
+    resample: AtomicBool,
     done: Notify,
 }
 
@@ -25,9 +28,18 @@ impl Settle {
             for _ in 0..YIELDS {
                 tokio::task::yield_now().await;
             }
+            if self.resample.swap(false, Relaxed) {
+                allocator.resample_thread();
+            }
             allocator.flush_thread();
             self.done.notify_waiters();
         }
+    }
+
+    /// On the admin thread: as [`Self::ask`], and the data thread draws anew when to take its next heap sample.
+    pub(crate) async fn ask_to_resample(&self) {
+        self.resample.store(true, Relaxed);
+        self.ask().await;
     }
 
     /// On the admin thread: returns when the data thread has flushed. Dropping the future leaves a flush that nobody waits for.
