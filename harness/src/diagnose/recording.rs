@@ -224,7 +224,7 @@ impl<'a> Rows<'a> {
                 Factor::Closed(leave) => (closed(leave), Some(exposure(leave))),
                 Factor::Session => ("sessions_created_total".into(), None),
                 Factor::Turn => ("turns_total".into(), None),
-                Factor::Event => ("events_total".into(), None),
+                Factor::Event => (self.events(rows), None),
                 _ => return None,
             };
             let waited = waited.and_then(|name| self.since_first(rows, &name));
@@ -235,6 +235,16 @@ impl<'a> Rows<'a> {
             })
         };
         factors.into_iter().filter_map(dose).collect()
+    }
+
+    /// The column that counts events: the target's own, if it reports one. What it sends to clients that never read is sent, but never
+    /// received: by our count alone, a leak per event looks like a leak per stalled reader.
+    fn events(&self, rows: &[usize]) -> String {
+        let own = "target_events_total";
+        let told = self
+            .column(rows, own)
+            .is_some_and(|counts| counts.iter().all(|count| count.is_finite()));
+        if told { own } else { "events_total" }.into()
     }
 
     fn control(&self, rows: &[usize]) -> Option<Control> {
