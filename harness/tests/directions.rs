@@ -8,6 +8,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("profile", &["units"]),
     ("plan", &["units", "profile"]),
     ("timeline", &["units", "plan"]),
+    ("isolate", &[]),
     ("target", &["units", "timeline"]),
     ("drive", &["units", "plan", "timeline"]),
     ("observe", &["units", "plan", "timeline", "target"]),
@@ -20,14 +21,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "soak",
         &[
-            "units", "profile", "plan", "timeline", "target", "drive", "observe", "record",
+            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "observe",
+            "record",
         ],
     ),
     (
         "cli",
         &[
-            "units", "profile", "plan", "timeline", "target", "drive", "observe", "record",
-            "diagnose", "report", "soak",
+            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "observe",
+            "record", "diagnose", "report", "soak",
         ],
     ),
 ];

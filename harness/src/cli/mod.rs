@@ -23,7 +23,10 @@ use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 
-use crate::soak;
+use crate::{
+    isolate::{self, Isolated},
+    soak,
+};
 
 /// Tells whether a long-lived SSE server leaks memory: per what, how many bytes, and when it will run out.
 #[derive(Debug, Parser)]
@@ -124,6 +127,18 @@ fn refuse_remote(url: &str, allowed: bool) -> anyhow::Result<()> {
         return Err(exit::Usage(message).into());
     }
     Ok(())
+}
+
+/// Enters a private network, if that is wanted. Must come before anything that starts a thread.
+fn isolate(wanted: bool, starts_its_target: bool) -> anyhow::Result<Option<Isolated>> {
+    if !wanted {
+        return Ok(None);
+    }
+    if !starts_its_target {
+        let message = "--isolate needs a target that we start (a command): one that runs already is in another network";
+        return Err(exit::Usage(message.into()).into());
+    }
+    Ok(Some(isolate::enter()?))
 }
 
 /// A profile by path, or by the name of one in `soak-profiles/`.

@@ -11,8 +11,8 @@ use clap::Args;
 use toml::Spanned;
 
 use super::{
-    Exit, exit::Usage, print, profile_path, progress::ProgressLine, refuse_remote, report::Format,
-    say, signals,
+    Exit, exit::Usage, isolate, print, profile_path, progress::ProgressLine, refuse_remote,
+    report::Format, say, signals,
 };
 use crate::{
     diagnose,
@@ -51,6 +51,10 @@ pub(super) struct RunArguments {
     /// Exit codes for `git bisect run`: 0 good, 1 leak, 125 cannot be judged, 128 the command is wrong.
     #[arg(long)]
     pub(super) bisect: bool,
+    /// Target and load in a private network with small send buffers: a reader who stalls is felt by the target after tens of KB
+    /// instead of 4 MB. The target reaches nothing outside then.
+    #[arg(long)]
+    isolate: bool,
     /// No progress line.
     #[arg(long, short)]
     quiet: bool,
@@ -118,10 +122,15 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
     overrule(&mut profile, arguments)?;
     let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
     let out = run_directory(&arguments.out, &profile.name);
+    let isolated = isolate(
+        arguments.isolate || profile.target.isolate,
+        profile.target.command.is_some(),
+    )?;
     Ok(Setup {
         profile,
         plan,
         out,
+        isolated,
         command: env::args().collect(),
     })
 }

@@ -31,6 +31,10 @@ pub struct TargetSpec {
     /// A file that the target writes when it listens: JSON with `public` and perhaps `admin` and `token_file`.
     #[serde(default)]
     pub ready_file: Option<String>,
+    /// Start it, and load it, in a private network with small send buffers: a reader who stalls is felt after tens of KB instead of
+    /// 4 MB. It reaches nothing outside then.
+    #[serde(default)]
+    pub isolate: bool,
     /// How long it may take to listen.
     #[serde(default = "ten_seconds")]
     pub ready_within: Period,

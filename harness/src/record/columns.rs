@@ -93,6 +93,18 @@ fn kernel() -> Vec<Column<Sample>> {
             Some(s.sockets.as_ref()?.held_by_leave[leave.index()] as f64)
         })
     }));
+    columns.extend(Leave::ALL.map(|leave| {
+        let name = format!("kernel_send_queue_{}_bytes", leave.name().replace('-', "_"));
+        column(name, move |s: &Sample| {
+            Some(s.sockets.as_ref()?.send_queue_by_leave[leave.index()] as f64)
+        })
+    }));
+    columns.extend(Leave::ALL.map(|leave| {
+        let name = format!("kernel_memory_{}_bytes", leave.name().replace('-', "_"));
+        column(name, move |s: &Sample| {
+            Some(s.sockets.as_ref()?.kernel_bytes_by_leave[leave.index()] as f64)
+        })
+    }));
     columns
 }
 

@@ -164,6 +164,8 @@ pub enum EventKind {
     Loss,
     /// The load met an error.
     Problem,
+    /// How something is done on this machine.
+    Note,
 }
 
 impl EventKind {
@@ -176,6 +178,7 @@ impl EventKind {
             Self::Gap => "gap",
             Self::Loss => "loss",
             Self::Problem => "problem",
+            Self::Note => "note",
         }
     }
 }

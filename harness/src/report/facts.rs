@@ -3,7 +3,7 @@
 use crate::{
     diagnose::cleanup::{Cleaned, cleaned},
     record::Recording,
-    units::{bytes, grouped},
+    units::{Leave, bytes, grouped},
 };
 
 /// What the load did and what it cost, from the last rows of the recording.
@@ -17,6 +17,10 @@ pub(super) struct Facts {
     pub(super) lost: f64,
     pub(super) own: String,
     pub(super) cleanup: Vec<Cleaned>,
+    /// A sentence for each way of leaving that fills the kernel's queues.
+    pub(super) kernel: Vec<String>,
+    /// How something was done on this machine.
+    pub(super) notes: Vec<String>,
 }
 
 impl Facts {
@@ -45,8 +49,45 @@ impl Facts {
             lost: last("samples_lost_total"),
             own: own(recording),
             cleanup: cleaned(&recording.cleanup),
+            kernel: WHO_DOES_NOT_TAKE
+                .iter()
+                .filter_map(|leave| held_by_kernel(recording, *leave))
+                .collect(),
+            notes: notes(recording),
         }
     }
+}
+
+/// Ways of leaving after which the server's kernel keeps what nobody takes.
+const WHO_DOES_NOT_TAKE: [Leave; 3] = [Leave::Stall, Leave::Slow, Leave::Vanish];
+
+/// What the kernel held for streams of one kind when that was most, beside what the process held then; `None` if it was never seen.
+fn held_by_kernel(recording: &Recording, leave: Leave) -> Option<String> {
+    let samples = &recording.samples;
+    let kind = leave.name().replace('-', "_");
+    let column = |name: &str, row| samples.number(&name.replace("{}", &kind), row);
+    let memory = samples.numbers(&format!("kernel_memory_{kind}_bytes"))?;
+    let most = (0..memory.len())
+        .filter(|row| column("kernel_held_{}", *row).is_some_and(|streams| streams > 0.0))
+        .max_by(|one, other| memory[*one].total_cmp(&memory[*other]))?;
+    let streams = column("kernel_held_{}", most)?;
+    let each = |name| Some(bytes(column(name, most)? / streams));
+    let process = samples.number("rss_bytes", most);
+    Some(format!(
+        "{} {leave}: at most {} of memory each, {} of it sent and not taken; the process then held {}",
+        whole(streams),
+        each("kernel_memory_{}_bytes")?,
+        each("kernel_send_queue_{}_bytes")?,
+        process.map_or_else(|| "?".into(), bytes)
+    ))
+}
+
+fn notes(recording: &Recording) -> Vec<String> {
+    let events = &recording.events;
+    (0..events.rows())
+        .filter(|row| events.text("kind", *row) == Some("note"))
+        .filter_map(|row| events.text("text", row).map(String::from))
+        .collect()
 }
 
 fn last(values: &[f64]) -> f64 {

@@ -30,6 +30,8 @@ pub(super) fn render(recording: &Recording, findings: &Findings) -> String {
     );
     table(&mut out, findings);
     cleanup(&mut out, &facts);
+    list(&mut out, "In the target's kernel", &facts.kernel);
+    list(&mut out, "How it was done here", &facts.notes);
     assumptions(&mut out, findings);
     push(
         &mut out,
@@ -118,6 +120,16 @@ fn cleanup(out: &mut String, facts: &Facts) {
                 times(count)
             ),
         );
+    }
+}
+
+fn list(out: &mut String, title: &str, sentences: &[String]) {
+    if sentences.is_empty() {
+        return;
+    }
+    push(out, format_args!("\n## {title}\n\n"));
+    for sentence in sentences {
+        push(out, format_args!("- {}\n", escaped(sentence)));
     }
 }
 

@@ -17,6 +17,12 @@ pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) 
     out.push('\n');
     load(&mut out, &facts);
     cleanup(&mut out, &facts);
+    for sentence in &facts.kernel {
+        line(&mut out, "kernel", sentence);
+    }
+    for note in &facts.notes {
+        line(&mut out, "note", note);
+    }
     let own = format!(
         "own memory {}; {} samples lost, {} gaps",
         facts.own,

@@ -1,21 +1,34 @@
-//! Load without judgement: hold, churn, abandon. The same driver, no target to look at, a summary at the end.
+//! Load without judgement: hold, churn, abandon. The same driver, no target to look at but its sockets, a summary at the end.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::{SoakError, Stop, TICK};
 use crate::{
-    drive::{DriveConfig, Driver, Latency, Limits},
-    observe::{Own, own},
+    drive::{DriveConfig, Driver, Farewell, Latency, Limits},
+    isolate::Isolated,
+    observe::{ObserveConfig, Observer, Own, own},
     plan::{Batch, Script, Segment},
+    target::{Launch, Readiness, Target},
     timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
-    units::Leave,
+    units::{ByteSize, Leave},
 };
 
 /// How often whoever watches is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the queues of those who do not read are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a server that we start may take to listen.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often we look whether it is over. A wake-up costs as much as two events: 50 a second weighed a tenth of 1,000 streams.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -42,6 +55,10 @@ pub struct LoadSetup {
     pub receive_buffer: Option<u32>,
     /// Bytes a second that a slow client reads.
     pub slow_bytes_per_second: u32,
+    /// How to start the server; empty if it runs already.
+    pub command: Vec<String>,
+    /// The private network that we are in.
+    pub isolated: Option<Isolated>,
 }
 
 /// What happened. A stable format: fields are added, never renamed.
@@ -79,8 +96,24 @@ pub struct LoadReport {
     pub own_rss_bytes: Option<u64>,
     /// Our own CPU time, seconds.
     pub own_cpu_seconds: Option<f64>,
+    /// What the server's kernel held when it held most, for those who do not take what it sends, or not at once; empty if it is
+    /// another machine's.
+    pub held_by_kernel: BTreeMap<&'static str, HeldByKernel>,
+    /// How something was done on this machine.
+    pub notes: Vec<String>,
     /// What went wrong, in words.
     pub problems: Vec<String>,
+}
+
+/// What the server's kernel holds for streams that leave in one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HeldByKernel {
+    /// Sockets that the server has open for them.
+    pub streams: u64,
+    /// Bytes that the server has written and they have not taken.
+    pub send_queue_bytes: u64,
+    /// Memory of those sockets, bytes: what is queued, with the kernel's own room around it.
+    pub memory_bytes: u64,
 }
 
 /// A distribution in five numbers.
@@ -124,14 +157,12 @@ pub fn load(
     tell: &mut dyn FnMut(&LoadReport),
 ) -> Result<LoadReport, SoakError> {
     let clock = Clock::start();
+    let _server = serve(setup, &clock)?; // stopped when it is dropped, after everyone has left
     let tally = Arc::new(Tally::default());
-    let driver = Driver::start(
-        config(setup),
-        clock,
-        Arc::clone(&tally),
-        Arc::new(PortBook::default()),
-    )
-    .map_err(SoakError::Drive)?;
+    let ports = Arc::new(PortBook::default());
+    let mut queues = Queues::of(setup, &clock, &ports)?;
+    let driver =
+        Driver::start(config(setup), clock, Arc::clone(&tally), ports).map_err(SoakError::Drive)?;
     let began = clock.now();
     driver.play(began, setup.batches.clone());
     let mut watch = Watch {
@@ -143,9 +174,11 @@ pub fn load(
     };
     let end = began + setup.length;
     let mut due = began + TELL_EVERY;
-    while clock.now() < end && !stop.asked() && !all_gone(&tally.counts()) {
+    let is_over = || !vanishes(setup) && all_gone(&tally.counts());
+    while clock.now() < end && !stop.asked() && !is_over() {
         watch.check()?;
         pause(LOOK_EVERY);
+        queues.look(clock.now());
         if clock.now() >= due {
             due = due + TELL_EVERY;
             tell(&watch.report(clock.now()));
@@ -158,9 +191,108 @@ pub fn load(
         pause(TICK);
     }
     watch.last = (began, Counts::default());
-    let report = watch.report(clock.now());
+    let report = LoadReport {
+        held_by_kernel: queues.most,
+        notes: notes(setup),
+        ..watch.report(clock.now())
+    };
     driver.stop();
     Ok(report)
+}
+
+/// Starts the server, if that is asked for. Its output is thrown away but for what explains why it did not start.
+fn serve(setup: &LoadSetup, clock: &Clock) -> Result<Option<Target>, SoakError> {
+    if setup.command.is_empty() {
+        return Ok(None);
+    }
+    let mut server = Target::launch(&Launch {
+        command: setup.command.clone(),
+        env: vec![],
+        dir: None,
+        log: "/dev/null".into(),
+        log_limit: ByteSize(0),
+        huge_pages: false,
+    })?;
+    let readiness = Readiness {
+        addr: Some(setup.addr),
+        ready_file: None,
+    };
+    server.wait_ready(&readiness, READY_WITHIN, clock)?;
+    Ok(Some(server))
+}
+
+/// What waits in the server's kernel for those who do not take it.
+struct Queues {
+    /// `None` if everyone takes what comes: a look costs a microsecond for every socket.
+    observer: Option<Observer>,
+    every: Duration,
+    due: Elapsed,
+    most: BTreeMap<&'static str, HeldByKernel>,
+}
+
+impl Queues {
+    fn of(setup: &LoadSetup, clock: &Clock, ports: &Arc<PortBook>) -> Result<Self, SoakError> {
+        let fills =
+            |batch: &Batch| matches!(batch.leave, Leave::Stall | Leave::Slow | Leave::Vanish);
+        let every = LOOK_EVERY.min(setup.length / 4);
+        let mut observer = None;
+        if setup.batches.iter().any(fills) {
+            let config = ObserveConfig {
+                pid: None,
+                addr: setup.addr,
+                admin: None,
+                every: Duration::from_secs(3600), // only looks that are asked for count
+            };
+            let (nobody, _) = mpsc::sync_channel(1);
+            observer = Some(Observer::start(config, *clock, Arc::clone(ports), nobody)?);
+        }
+        Ok(Self {
+            observer,
+            every,
+            due: clock.now() + every,
+            most: BTreeMap::new(),
+        })
+    }
+
+    fn look(&mut self, now: Elapsed) {
+        if now < self.due {
+            return;
+        }
+        self.due = now + self.every;
+        let look = self.observer.as_ref().map(Observer::look);
+        let Some(sockets) = look.and_then(|look| look.sockets) else {
+            return;
+        };
+        for leave in Leave::ALL {
+            let held = HeldByKernel {
+                streams: sockets.held_by_leave[leave.index()],
+                send_queue_bytes: sockets.send_queue_by_leave[leave.index()],
+                memory_bytes: sockets.kernel_bytes_by_leave[leave.index()],
+            };
+            let most = self.most.get(leave.name()).copied().unwrap_or_default();
+            if held.memory_bytes > most.memory_bytes {
+                self.most.insert(leave.name(), held);
+            }
+        }
+    }
+}
+
+fn notes(setup: &LoadSetup) -> Vec<String> {
+    let isolated = setup
+        .isolated
+        .map(|isolated| format!("server and load in a {isolated}"));
+    let vanishes = vanishes(setup).then(|| {
+        format!(
+            "vanished clients sent no FIN and no RST, and acknowledged nothing; at the end they are {}",
+            Farewell::here().words()
+        )
+    });
+    isolated.into_iter().chain(vanishes).collect()
+}
+
+fn vanishes(setup: &LoadSetup) -> bool {
+    let mut batches = setup.batches.iter();
+    batches.any(|batch| batch.leave == Leave::Vanish)
 }
 
 fn config(setup: &LoadSetup) -> DriveConfig {
@@ -178,7 +310,7 @@ fn config(setup: &LoadSetup) -> DriveConfig {
     }
 }
 
-/// Whether everyone who was to come has come and gone.
+/// Whether everyone who was to come has come and gone. Never asked about those who vanish: they are kept silent to the end.
 fn all_gone(counts: &Counts) -> bool {
     counts.pending == 0 && counts.opened > 0 && counts.live() == 0
 }
@@ -241,6 +373,8 @@ impl Watch<'_> {
             late_us: Percentiles::of(&self.latency.late),
             own_rss_bytes: rss_bytes,
             own_cpu_seconds: cpu_seconds,
+            held_by_kernel: BTreeMap::new(),
+            notes: vec![],
             problems: self
                 .driver
                 .problems()

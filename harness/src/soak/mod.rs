@@ -21,14 +21,15 @@ use std::{
 
 pub use self::{
     error::SoakError,
-    load::{LoadReport, LoadSetup, Percentiles, load},
+    load::{HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
     open::{address, rfc3339},
     progress::Progress,
     stop::Stop,
 };
 use self::{exposure::Exposure, quiet::Baseline};
 use crate::{
-    drive::Driver,
+    drive::{Driver, Farewell},
+    isolate::Isolated,
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step},
     profile::Profile,
@@ -50,6 +51,8 @@ pub struct Setup {
     pub out: PathBuf,
     /// The command line, for the manifest.
     pub command: Vec<String>,
+    /// The private network that we are in.
+    pub isolated: Option<Isolated>,
 }
 
 /// How a run ended.
@@ -108,7 +111,11 @@ pub fn run(
     match open::stages(setup, stop, &clock, &mut manifest) {
         Ok(stages) => {
             let mut conductor = Conductor::new(setup, stop, clock, dir, manifest, stages);
-            let halt = conductor.play(&setup.plan, progress).err();
+            let halt = conductor
+                .say_how(setup)
+                .map_err(Halt::from)
+                .and_then(|()| conductor.play(&setup.plan, progress))
+                .err();
             conductor.close(halt)
         }
         Err(_) if stop.asked() => {
@@ -229,6 +236,22 @@ impl<'a> Conductor<'a> {
         for step in &plan.steps {
             self.begin(step)?;
             self.step(plan, step, progress)?;
+        }
+        Ok(())
+    }
+
+    /// What this machine makes of what was asked for.
+    fn say_how(&mut self, setup: &Setup) -> Result<(), SoakError> {
+        if let Some(isolated) = setup.isolated {
+            self.event(EventKind::Note, format!("target and load in a {isolated}"))?;
+        }
+        let mut batches = setup.plan.steps.iter().flat_map(|step| &step.batches);
+        if batches.any(|batch| batch.leave == Leave::Vanish) {
+            let text = format!(
+                "vanish: no FIN, no RST, and nothing that the target sends is acknowledged; at the end of the run {}",
+                Farewell::here().words()
+            );
+            self.event(EventKind::Note, text)?;
         }
         Ok(())
     }

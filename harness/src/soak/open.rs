@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Setup, SoakError, Stages, Stop};
 use crate::{
     drive::{DriveConfig, Driver, Limits},
+    isolate::{self, Isolated},
     observe::{Admin, ObserveConfig, Observer},
     plan::Segment,
     profile::{Kind, TargetSpec},
@@ -286,7 +287,7 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             tolerances: profile.tolerances,
             longest_s: setup.plan.longest().as_secs_f64(),
         },
-        host: host(),
+        host: host(setup.isolated),
         target: TargetFacts {
             argv: profile
                 .target
@@ -306,7 +307,7 @@ pub fn rfc3339(time: SystemTime) -> String {
 }
 
 /// The machine, as far as a reader needs it to compare two runs.
-fn host() -> serde_json::Value {
+fn host(isolated: Option<Isolated>) -> serde_json::Value {
     let read = |path: &str| {
         fs::read_to_string(Path::new(path))
             .map(|text| text.trim().to_owned())
@@ -317,5 +318,7 @@ fn host() -> serde_json::Value {
         "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "cores": std::thread::available_parallelism().map(usize::from).ok(),
         "page_bytes": rustix::param::page_size(),
+        "tcp_wmem": isolate::send_buffer(),
+        "isolated": isolated.map(|isolated| isolated.to_string()),
     })
 }
