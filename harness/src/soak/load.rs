@@ -25,7 +25,7 @@ use crate::{
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the queues of those who do not read are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const QUEUES_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a server that we start may take to listen.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -234,7 +234,7 @@ impl Queues {
     fn of(setup: &LoadSetup, clock: &Clock, ports: &Arc<PortBook>) -> Result<Self, SoakError> {
         let fills =
             |batch: &Batch| matches!(batch.leave, Leave::Stall | Leave::Slow | Leave::Vanish);
-        let every = LOOK_EVERY.min(setup.length / 4);
+        let every = QUEUES_EVERY.min(setup.length / 4);
         let mut observer = None;
         if setup.batches.iter().any(fills) {
             let config = ObserveConfig {
