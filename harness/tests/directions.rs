@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("isolate", &[]),
     ("target", &["units", "timeline"]),
     ("drive", &["units", "plan", "timeline"]),
+    ("fleet", &["units", "plan", "timeline", "drive"]),
     ("observe", &["units", "plan", "timeline", "target"]),
     (
         "record",
@@ -21,22 +22,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "soak",
         &[
-            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "observe",
-            "record",
+            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
+            "observe", "record",
         ],
     ),
     (
         "cli",
         &[
-            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "observe",
-            "record", "diagnose", "report", "soak",
+            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
+            "observe", "record", "diagnose", "report", "soak",
         ],
     ),
 ];
 
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
-    "units", "profile", "plan", "timeline", "drive", "record", "diagnose", "report",
+    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "diagnose", "report",
 ];
 
 #[test]

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use super::{Exit, exit::Usage, isolate, print, refuse_remote, say, signals};
 use crate::{
     plan::{Batch, Exchange, Expect, Request, Script, SessionUse, Stay, Unit},
+    profile::Workers,
     soak::{self, LoadReport, LoadSetup, Stop},
     units::{Leave, Period, bytes, grouped},
 };
@@ -36,6 +37,9 @@ pub(super) struct LoadArguments {
     /// Fixes every random choice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Worker processes that share the load: a number, or `auto` (by the limit on descriptors).
+    #[arg(long, value_name = "N")]
+    workers: Option<Workers>,
     /// Load a target that is not on this machine. Only for servers that are yours.
     #[arg(long)]
     allow_remote: bool,
@@ -214,6 +218,8 @@ fn play(
         addr: soak::address(&arguments.url)?,
         host,
         script: script(arguments, target)?,
+        most_open: most_open(&batches),
+        workers: arguments.workers,
         batches,
         length: arguments.length.get(),
         seed: arguments.seed,
@@ -237,6 +243,19 @@ fn play(
     } else {
         Exit::NoLeak
     })
+}
+
+/// The most connections that may be open at a time. One that leaves after its first event is gone within a second, or something is
+/// wrong.
+fn most_open(batches: &[Batch]) -> u64 {
+    let open = |batch: &Batch| {
+        let seconds = match batch.stay {
+            Stay::For(_) => batch.over.as_secs().max(1),
+            _ => 1,
+        };
+        u64::from(batch.count).div_ceil(seconds)
+    };
+    batches.iter().map(open).sum()
 }
 
 fn split(url: &str) -> Result<(String, String), Usage> {
@@ -372,6 +391,9 @@ fn summary(report: &LoadReport) -> String {
             bytes(held.send_queue_bytes as f64 / held.streams as f64),
             bytes(held.memory_bytes as f64 / held.streams as f64),
         ));
+    }
+    for worker in &report.workers {
+        out.push_str(&format!("worker        {worker}\n"));
     }
     for note in &report.notes {
         out.push_str(&format!("note          {note}\n"));

@@ -12,6 +12,7 @@ mod progress;
 mod report;
 mod run;
 mod signals;
+mod worker;
 
 use std::{
     io::{self, Write as _},
@@ -54,6 +55,9 @@ enum Command {
     Compare(compare::CompareArguments),
     /// Make a report of a recording again.
     Report(report::ReportArguments),
+    /// Play a part of a load, as told on standard input: what a run starts of itself.
+    #[command(hide = true)]
+    Worker,
 }
 
 /// Parses the command line and does what it says.
@@ -74,7 +78,11 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => {
             let exit = run::run(&arguments).unwrap_or_else(|error| complain(&error));
-            Ok(if arguments.bisect { exit.for_bisect() } else { exit })
+            Ok(if arguments.bisect {
+                exit.for_bisect()
+            } else {
+                exit
+            })
         }
         Command::Hold(arguments) => load::hold(&arguments),
         Command::Churn(arguments) => load::churn(&arguments),
@@ -83,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Diagnose(arguments) => diagnose::diagnose(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Worker => worker::worker(),
     };
     done.unwrap_or_else(|error| complain(&error)).into()
 }

@@ -83,14 +83,18 @@ impl HostWatch {
 
 /// The harness itself, all threads.
 pub(super) fn own(gaps: &mut Vec<String>) -> Own {
-    let me = std::process::id();
+    process(std::process::id(), gaps)
+}
+
+/// A process of the harness, all threads, and its children that have ended.
+pub(super) fn process(pid: u32, gaps: &mut Vec<String>) -> Own {
     let mut noted = |error: &ProcError| gaps.push(sentence(error));
     Own {
-        rss_bytes: Status::read(me)
+        rss_bytes: Status::read(pid)
             .inspect_err(&mut noted)
             .ok()
             .map(|status| status.rss_bytes),
-        cpu_seconds: Stat::read(me)
+        cpu_seconds: Stat::read(pid)
             .inspect_err(&mut noted)
             .ok()
             .map(|stat| Ticks(stat.own_time.0 + stat.reaped_time.0).seconds()),

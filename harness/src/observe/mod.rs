@@ -22,6 +22,11 @@ pub use error::ObserveError;
 pub use observer::{ObserveConfig, Observer};
 pub use sample::{Heap, Host, Own, Presence, Sample, Sockets, TargetReport, Tree};
 
+/// Another process of ours, now; what cannot be read is `None`.
+pub fn process(pid: u32) -> Own {
+    host::process(pid, &mut Vec::new())
+}
+
 /// The harness itself, now; what cannot be read is `None`.
 pub fn own() -> Own {
     host::own(&mut Vec::new())

@@ -9,6 +9,7 @@ mod assay;
 mod complaint;
 mod script;
 mod target;
+mod workers;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -23,6 +24,7 @@ pub use self::{
     complaint::ProfileError,
     script::{CaptureSpec, ScriptSpec, StepSpec},
     target::{AdminSpec, TargetSpec, Tolerances},
+    workers::{NoWorkers, Workers},
 };
 use crate::units::Period;
 
@@ -44,6 +46,9 @@ pub struct Profile {
     /// How often the target is sampled: `"1s"`; [`Period`] refuses `"0s"` while parsing.
     #[serde(default = "one_second")]
     pub sample_every: Period,
+    /// How many processes play the load: `workers = 3` or `"auto"`. Without it, one thread of the run's own process does.
+    #[serde(default)]
+    pub workers: Option<Spanned<Workers>>,
     /// The server under test.
     pub target: TargetSpec,
     /// What clients say, by name.
@@ -112,7 +117,25 @@ impl Profile {
         scripts
             .or_else(|| self.target.contradiction())
             .or_else(|| assay.contradiction())
+            .or_else(|| self.too_many_workers())
             .or_else(|| assay.scripts().find_map(|name| self.unknown_script(name)))
+    }
+
+    /// A worker lends the sessions of its own standing streams only.
+    fn too_many_workers(&self) -> Option<(std::ops::Range<usize>, String)> {
+        let workers = self.workers.as_ref()?;
+        let Workers::Count(count) = workers.get_ref() else {
+            return None;
+        };
+        let Kind::Assay(assay) = &self.run;
+        let standing = assay.standing.as_ref()?.connections;
+        (assay.doses.turn.is_some() && count.get() > standing).then(|| {
+            let message = format!(
+                "turns borrow from the standing sessions of their own worker, and {count} workers have only {standing} of them: \
+                 write at most `workers = {standing}`"
+            );
+            (workers.span(), message)
+        })
     }
 
     fn unknown_script(&self, name: &Spanned<String>) -> Option<(std::ops::Range<usize>, String)> {

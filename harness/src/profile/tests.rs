@@ -34,6 +34,18 @@ fn a_small_profile_is_enough() {
 }
 
 #[test]
+fn workers_are_a_number_or_auto() {
+    for (line, workers) in [
+        ("", None),
+        ("workers = \"auto\"", Some(Workers::Auto)),
+        ("workers = 3", Some("3".parse().unwrap())),
+    ] {
+        let profile = profile(&format!("{line}\n{SMALL}")).unwrap();
+        assert_eq!(profile.workers.map(Spanned::into_inner), workers);
+    }
+}
+
+#[test]
 fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
     let rows = [
         (
@@ -70,12 +82,20 @@ fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
             &["line 5", "http://HOST:PORT"],
         ),
         ("run.assay", "run.assey", &["assey", "assay"]),
+        (
+            "seed = 1",
+            "seed = 1\nworkers = 0",
+            &["line 3", "1 to 64", "auto"],
+        ),
+        (
+            "seed = 1",
+            "seed = 1\nworkers = \"all\"",
+            &["line 3", "`all`", "auto"],
+        ),
     ];
     for (from, to, parts) in rows {
         assert!(SMALL.contains(from), "{from}");
-        let message = profile(&SMALL.replace(from, to))
-            .unwrap_err()
-            .to_string();
+        let message = profile(&SMALL.replace(from, to)).unwrap_err().to_string();
         for part in parts {
             assert!(
                 message.contains(part),

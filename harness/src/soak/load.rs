@@ -10,12 +10,16 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{SoakError, Stop, TICK};
+use super::{
+    SoakError, Stop, TICK,
+    crew::{Crew, Need, WorkerReport, together},
+};
 use crate::{
-    drive::{DriveConfig, Driver, Farewell, Latency, Limits},
+    drive::{DriveConfig, Farewell, Latency, Limits},
     isolate::Isolated,
     observe::{ObserveConfig, Observer, Own, own},
     plan::{Batch, Script, Segment},
+    profile::Workers,
     target::{Launch, Readiness, Target},
     timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
     units::{ByteSize, Leave},
@@ -59,6 +63,10 @@ pub struct LoadSetup {
     pub command: Vec<String>,
     /// The private network that we are in.
     pub isolated: Option<Isolated>,
+    /// How many processes play it; `None`: one thread of ours.
+    pub workers: Option<Workers>,
+    /// The most connections that may be open at a time.
+    pub most_open: u64,
 }
 
 /// What happened. A stable format: fields are added, never renamed.
@@ -92,15 +100,17 @@ pub struct LoadReport {
     pub gap_us: Percentiles,
     /// From due to the start of the connect: our own lateness, microseconds.
     pub late_us: Percentiles,
-    /// Our own resident memory, bytes.
+    /// Our own resident memory, worker processes included, bytes.
     pub own_rss_bytes: Option<u64>,
-    /// Our own CPU time, seconds.
+    /// Our own CPU time, worker processes included, seconds.
     pub own_cpu_seconds: Option<f64>,
     /// What the server's kernel held when it held most, for those who do not take what it sends, or not at once; empty if it is
     /// another machine's.
     pub held_by_kernel: BTreeMap<&'static str, HeldByKernel>,
     /// How something was done on this machine.
     pub notes: Vec<String>,
+    /// The worker processes, if there are any.
+    pub workers: Vec<WorkerReport>,
     /// What went wrong, in words.
     pub problems: Vec<String>,
 }
@@ -161,13 +171,17 @@ pub fn load(
     let tally = Arc::new(Tally::default());
     let ports = Arc::new(PortBook::default());
     let mut queues = Queues::of(setup, &clock, &ports)?;
-    let driver =
-        Driver::start(config(setup), clock, Arc::clone(&tally), ports).map_err(SoakError::Drive)?;
+    let need = Need {
+        workers: setup.workers,
+        most_open: setup.most_open,
+        at_most: None,
+    };
+    let crew = Crew::start(need, config(setup), clock, Arc::clone(&tally), ports)?;
     let began = clock.now();
-    driver.play(began, setup.batches.clone());
+    crew.play(began, &setup.batches);
     let mut watch = Watch {
         tally: &tally,
-        driver: &driver,
+        crew: &crew,
         began,
         latency: Latency::default(),
         last: (began, Counts::default()),
@@ -185,7 +199,7 @@ pub fn load(
         }
     }
     watch.check()?;
-    driver.recall();
+    crew.recall();
     let last = clock.now() + LEAVE_WITHIN;
     while tally.counts().live() > 0 && clock.now() < last {
         pause(TICK);
@@ -196,7 +210,7 @@ pub fn load(
         notes: notes(setup),
         ..watch.report(clock.now())
     };
-    driver.stop();
+    crew.stop();
     Ok(report)
 }
 
@@ -325,7 +339,7 @@ fn pause(length: Duration) {
 
 struct Watch<'a> {
     tally: &'a Tally,
-    driver: &'a Driver,
+    crew: &'a Crew,
     began: Elapsed,
     latency: Latency,
     last: (Elapsed, Counts),
@@ -333,19 +347,20 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn check(&self) -> Result<(), SoakError> {
-        self.driver
+        self.crew
             .died()
             .map_or(Ok(()), |why| Err(SoakError::DriveDied(why)))
     }
 
     fn report(&mut self, now: Elapsed) -> LoadReport {
-        self.latency.add(&self.driver.take_latency());
+        self.latency.add(&self.crew.take_latency());
         let counts = self.tally.counts();
         let (then, before) = std::mem::replace(&mut self.last, (now, counts));
+        let workers = self.crew.workers();
         let Own {
             rss_bytes,
             cpu_seconds,
-        } = own();
+        } = together(own(), &workers);
         let happened = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
         LoadReport {
             seconds: now.since(self.began).as_secs_f64(),
@@ -375,12 +390,8 @@ impl Watch<'_> {
             own_cpu_seconds: cpu_seconds,
             held_by_kernel: BTreeMap::new(),
             notes: vec![],
-            problems: self
-                .driver
-                .problems()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            workers: workers.iter().map(WorkerReport::from).collect(),
+            problems: self.crew.troubles(),
         }
     }
 }

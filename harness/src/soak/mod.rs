@@ -4,6 +4,7 @@
 //! The only owner of the run directory's writer and of the order of steps. Load and observer run on their own threads;
 //! here one thread waits, writes rows and heeds signals. Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
+mod crew;
 mod error;
 mod exposure;
 mod load;
@@ -19,16 +20,17 @@ use std::{
     time::Duration,
 };
 
+use self::{crew::Crew, exposure::Exposure, quiet::Baseline};
 pub use self::{
+    crew::WorkerReport,
     error::SoakError,
     load::{HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
     open::{address, rfc3339},
     progress::Progress,
     stop::Stop,
 };
-use self::{exposure::Exposure, quiet::Baseline};
 use crate::{
-    drive::{Driver, Farewell},
+    drive::Farewell,
     isolate::Isolated,
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step},
@@ -151,7 +153,7 @@ struct Conductor<'a> {
     manifest: Manifest,
     clock: Clock,
     tally: Arc<Tally>,
-    driver: Driver,
+    crew: Crew,
     observer: Observer,
     target: Target,
     stop_within: Duration,
@@ -166,6 +168,7 @@ struct Conductor<'a> {
     retained: (u64, u64),
     probe: Option<(Sample, u64)>,
     problems_said: usize,
+    losses_said: usize,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
 }
@@ -182,7 +185,7 @@ struct Now {
 struct Stages {
     target: Target,
     observer: Observer,
-    driver: Driver,
+    crew: Crew,
     tally: Arc<Tally>,
     samples: Receiver<Sample>,
 }
@@ -199,7 +202,7 @@ impl<'a> Conductor<'a> {
         let Stages {
             target,
             observer,
-            driver,
+            crew,
             tally,
             samples,
         } = stages;
@@ -208,7 +211,7 @@ impl<'a> Conductor<'a> {
             manifest,
             clock,
             tally,
-            driver,
+            crew,
             observer,
             target,
             stop_within: setup.profile.target.stop_within.get(),
@@ -226,6 +229,7 @@ impl<'a> Conductor<'a> {
             retained: (0, 0),
             probe: None,
             problems_said: 0,
+            losses_said: 0,
             asked_alive: clock.now(),
         }
     }
@@ -267,9 +271,9 @@ impl<'a> Conductor<'a> {
             format!("{} of cycle {}", step.phase, step.cycle),
         )?;
         if matches!(step.phase, Phase::Dose) {
-            self.before_dose = self.tally.counts();
+            self.before_dose = self.crew.counts();
         }
-        self.driver.play(self.now.began, step.batches.clone());
+        self.crew.play(self.now.began, &step.batches);
         Ok(())
     }
 
@@ -306,9 +310,10 @@ impl<'a> Conductor<'a> {
     fn take(
         &mut self,
         plan: &Plan,
-        sample: Sample,
+        mut sample: Sample,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<(), Halt> {
+        sample.own = crew::together(sample.own, &self.crew.workers());
         let counts = self.tally.counts();
         for gap in &sample.gaps {
             self.event(EventKind::Gap, gap.clone())?;
@@ -340,7 +345,7 @@ impl<'a> Conductor<'a> {
             return Ok(());
         }
         self.asked_alive = now;
-        if let Some(why) = self.driver.died() {
+        if let Some(why) = self.crew.died() {
             return Err(SoakError::DriveDied(why).into());
         }
         match self.target.alive() {
@@ -349,9 +354,14 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// New problems of the load go to the events once each.
+    /// New problems of the load and workers that died go to the events once each.
     fn say_problems(&mut self) -> Result<(), SoakError> {
-        let problems = self.driver.problems();
+        let problems = self.crew.problems();
+        let losses = self.crew.losses();
+        for loss in losses.iter().skip(self.losses_said) {
+            self.event(EventKind::Loss, loss.clone())?;
+        }
+        self.losses_said = losses.len();
         for problem in problems.iter().skip(self.problems_said) {
             self.event(EventKind::Problem, problem.to_string())?;
         }
@@ -361,7 +371,7 @@ impl<'a> Conductor<'a> {
 
     fn write_latency(&mut self) -> Result<(), SoakError> {
         let at = self.clock.now();
-        let latency = self.driver.take_latency();
+        let latency = self.crew.take_latency();
         for (of, histogram) in [
             ("connect", &latency.connect),
             ("first-event", &latency.first_event),
@@ -389,7 +399,7 @@ impl<'a> Conductor<'a> {
 
     /// Stops everything, in the order in which nothing can hang on anything, and writes how it ended.
     fn close(mut self, halt: Option<Halt>) -> Result<EndReason, SoakError> {
-        self.driver.stop();
+        self.crew.stop();
         self.manifest.target.status_at_end = self.observer.status_json();
         let (reason, text, error) = match halt {
             None => (EndReason::Finished, "every step was done".to_owned(), None),

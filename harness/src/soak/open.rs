@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     net::{SocketAddr, ToSocketAddrs as _},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::{Duration, SystemTime},
@@ -10,12 +11,15 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Setup, SoakError, Stages, Stop};
+use super::{
+    Setup, SoakError, Stages, Stop, WorkerReport,
+    crew::{Crew, Need},
+};
 use crate::{
-    drive::{DriveConfig, Driver, Limits},
+    drive::{DriveConfig, Limits},
     isolate::{self, Isolated},
     observe::{Admin, ObserveConfig, Observer},
-    plan::Segment,
+    plan::{Segment, SessionUse},
     profile::{Kind, TargetSpec},
     record::{Manifest, PlanFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
@@ -64,15 +68,42 @@ pub(super) fn stages(
         every: setup.profile.sample_every.get(),
     };
     let observer = Observer::start(observe, *clock, Arc::clone(&ports), sender)?;
-    let driver = Driver::start(drive(setup, addr), *clock, Arc::clone(&tally), ports)
-        .map_err(SoakError::Drive)?;
+    let crew = Crew::start(
+        need(setup),
+        drive(setup, addr),
+        *clock,
+        Arc::clone(&tally),
+        ports,
+    )?;
+    manifest.host["workers"] = crew
+        .workers()
+        .iter()
+        .map(|worker| serde_json::json!(WorkerReport::from(worker)))
+        .collect();
     Ok(Stages {
         target,
         observer,
-        driver,
+        crew,
         tally,
         samples,
     })
+}
+
+/// A turn borrows a session of its own worker, so every worker needs a standing stream.
+fn need(setup: &Setup) -> Need {
+    let plan = &setup.plan;
+    let mut exchanges = plan.scripts.iter().flat_map(|script| &script.exchanges);
+    let borrows =
+        exchanges.any(|exchange| matches!(exchange.session, SessionUse::Uses { pool: Some(_) }));
+    Need {
+        workers: setup
+            .profile
+            .workers
+            .as_ref()
+            .map(|workers| *workers.get_ref()),
+        most_open: plan.most_open(),
+        at_most: NonZeroU32::new(plan.standing).filter(|_| borrows),
+    }
 }
 
 fn nowhere() -> SoakError {

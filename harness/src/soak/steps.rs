@@ -44,7 +44,7 @@ impl Conductor<'_> {
 
     fn standing(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
         let end = self.end_of(step);
-        while self.driver.standing() < u64::from(plan.standing) {
+        while self.crew.standing() < u64::from(plan.standing) {
             if self.clock.now() >= end || self.tally.counts().errors() > 0 {
                 return Err(self.not_as_the_profile_says().into());
             }
@@ -73,12 +73,7 @@ impl Conductor<'_> {
 
     fn not_as_the_profile_says(&self) -> SoakError {
         SoakError::Trial {
-            problems: self
-                .driver
-                .problems()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            problems: self.crew.troubles(),
         }
     }
 
@@ -105,7 +100,7 @@ impl Conductor<'_> {
             self.retained.1 += kept.bytes;
         }
         self.pump(plan, self.end_of(step), tell)?;
-        self.driver.recall();
+        self.crew.recall();
         Ok(())
     }
 
@@ -114,7 +109,7 @@ impl Conductor<'_> {
         let Length::UntilQuiet { at_least, .. } = step.length else {
             self.pump(plan, self.end_of(step), tell)?;
             let look = self.observer.look();
-            self.baseline = Baseline::of(&self.tally.counts(), &look);
+            self.baseline = Baseline::of(&self.crew.counts(), &look);
             self.remember_lingering(&look);
             return Ok(());
         };
@@ -130,14 +125,15 @@ impl Conductor<'_> {
             }
             self.pump(plan, now + LOOK_EVERY, tell)?;
         };
-        let dose = self.tally.counts().since(&self.before_dose);
+        let counts = self.crew.counts();
+        let dose = counts.since(&self.before_dose);
         for row in drain.end(self.clock.now(), self.now.cycle, &dose) {
             self.dir.cleanup(&row)?;
         }
         self.remember_lingering(&look);
         self.baseline = Baseline {
             own: self.baseline.own,
-            ..Baseline::of(&self.tally.counts(), &look)
+            ..Baseline::of(&counts, &look)
         };
         Ok(())
     }
@@ -151,10 +147,10 @@ impl Conductor<'_> {
     fn probe(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
         let end = self.end_of(step);
         self.pump(plan, end - step.length.longest() / 4, tell)?;
-        let live = self.tally.counts().live();
+        let live = self.crew.counts().live();
         self.probe = Some((self.observer.full_look(), live));
         self.pump(plan, end, tell)?;
-        self.driver.recall();
+        self.crew.recall();
         Ok(())
     }
 
@@ -191,7 +187,7 @@ impl Conductor<'_> {
 
     fn write_reading(&mut self, kind: ReadingKind, looks: Vec<Sample>) -> Result<(), SoakError> {
         let (probe, probe_live) = self.probe.clone().unzip();
-        let counts = self.tally.counts();
+        let counts = self.crew.counts();
         self.exposure.advance(self.clock.now(), &counts);
         let row = ReadingRow {
             kind,

@@ -76,8 +76,8 @@ impl Clock {
         monotonic.saturating_sub(instant.duration_since(self.origin))
     }
 
-    /// The clock of another process of this machine, by its [`Clock::anchor`]. Off by what lies between two readings: less than 1 µs,
-    /// as measured by [`fleet`](crate::fleet).
+    /// The clock of another process of this machine, by its [`Clock::anchor`]. Off by what lies between two readings: about 1 µs. Whoever
+    /// follows a clock compares the two and says so.
     pub fn anchored(anchor: Duration) -> Self {
         let (instant, monotonic) = both();
         let age = monotonic.saturating_sub(anchor);
