@@ -179,6 +179,7 @@ fn stay(leave: Leave, asked: Option<Duration>, dose: Duration) -> Stay {
     match leave {
         Leave::Complete => Stay::ToTheEnd,
         Leave::Stall | Leave::Slow => asked.map_or(Stay::Until(dose), Stay::For),
+        Leave::Early => Stay::For(asked.unwrap_or_default()),
         _ => Stay::For(asked.unwrap_or(dose.mul_f64(0.1))),
     }
 }
