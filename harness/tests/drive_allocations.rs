@@ -14,7 +14,7 @@ use std::{
 };
 
 use sse_soak::{
-    drive::{DriveConfig, Driver, Limits},
+    drive::{DriveConfig, Driver, Limits, Transport},
     plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
     timeline::{Clock, PortBook, Tally},
 };
@@ -123,6 +123,7 @@ fn an_event_allocates_nothing_and_a_held_stream_weighs_its_state_only() {
         limits: Limits::default(),
         stall_receive_buffer: None,
         slow_bytes_per_second: 100,
+        transport: Transport::default(),
         segment: Segment::WHOLE,
         sources: vec![],
     };

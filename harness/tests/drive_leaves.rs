@@ -11,7 +11,7 @@ use std::{
 
 use socket2::SockRef;
 use sse_soak::{
-    drive::{DriveConfig, Driver, Limits},
+    drive::{DriveConfig, Driver, Limits, Transport},
     plan::{
         Batch, Capture, CaptureBy, CaptureFrom, Exchange, Expect, Leave, Request, Script, Segment,
         SessionUse, Stay, Unit,
@@ -66,6 +66,7 @@ impl Stage {
             limits: Limits::default(),
             stall_receive_buffer: Some(4096),
             slow_bytes_per_second: 400,
+            transport: Transport::default(),
             segment: Segment::WHOLE,
             sources: vec![],
         };

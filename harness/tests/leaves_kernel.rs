@@ -11,7 +11,7 @@ use std::{
 };
 
 use sse_soak::{
-    drive::{DriveConfig, Driver, Farewell, Limits},
+    drive::{DriveConfig, Driver, Farewell, Limits, Transport},
     observe::{ObserveConfig, Observer, Sockets},
     plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
     timeline::{Clock, Elapsed, End, PortBook, Tally},
@@ -93,6 +93,7 @@ impl Stage {
             limits,
             stall_receive_buffer: Some(4096),
             slow_bytes_per_second: 8192,
+            transport: Transport::default(),
             segment: Segment::WHOLE,
             sources: vec![],
         };

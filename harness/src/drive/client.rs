@@ -1,12 +1,8 @@
 //! One client: a socket, its conversation, and how it leaves.
 
-use std::{
-    io::{self, Read, Write},
-    net::Shutdown,
-    time::Duration,
-};
+use std::{io, time::Duration};
 
-use mio::{Interest, net::TcpStream};
+use mio::Interest;
 
 use crate::{
     plan::{Expect, Leave},
@@ -16,6 +12,7 @@ use crate::{
 use super::{
     connection::{Connection, Patience},
     leave::{self, Reading},
+    line::{Line, More},
     pacer::{Opening, Stays},
     timers::Armed,
     trouble::{Trouble, Where},
@@ -30,7 +27,7 @@ const SLOW_TICK: Duration = Duration::from_millis(250);
 /// A client that is connecting or connected.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) socket: TcpStream,
+    pub(super) line: Line,
     pub(super) connection: Connection,
     pub(super) leave: Leave,
     /// `For` until its stay begins, then `Until`.
@@ -79,9 +76,9 @@ pub(super) enum Drained {
 }
 
 impl Client {
-    pub(super) fn new(socket: TcpStream, connection: Connection, opening: &Opening) -> Self {
+    pub(super) fn new(line: Line, connection: Connection, opening: &Opening) -> Self {
         Self {
-            socket,
+            line,
             connection,
             leave: opening.leave,
             stays: opening.stays,
@@ -101,10 +98,10 @@ impl Client {
     ) -> Result<(), Trouble> {
         let addr = world.addr;
         let failed = |source| Trouble::Connect { addr, source };
-        if let Some(source) = self.socket.take_error().map_err(failed)? {
+        if let Some(source) = self.line.socket().take_error().map_err(failed)? {
             return Err(failed(source));
         }
-        match self.socket.peer_addr() {
+        match self.line.socket().peer_addr() {
             Ok(_) => self.connected(now, world),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             Err(error) => Err(failed(error)),
@@ -136,7 +133,7 @@ impl Client {
 
     fn send(&mut self, mut request: &[u8], now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         while !request.is_empty() {
-            match self.socket.write(request) {
+            match self.line.write(request) {
                 Ok(length) => request = &request[length..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -145,6 +142,14 @@ impl Client {
                 }
                 Err(error) => return Err(Trouble::of_socket(error)),
             }
+        }
+        match self.line.flush() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.connection.keep_unsent(&[]);
+                return Ok(());
+            }
+            Err(error) => return Err(Trouble::of_socket(error)),
         }
         self.connection.sent(now, world);
         self.note_standing(world);
@@ -165,10 +170,9 @@ impl Client {
                 Reading::Paced | Reading::Never => return Ok(Drained::Yes),
             };
             match self.read_once(length, buffer, now, world)? {
-                // Less than asked for: the socket is empty, and the poll tells when that changes.
-                Some(got) if got < length && !closed => return Ok(Drained::Yes),
-                Some(_) => {}
-                None => return Ok(Drained::Yes),
+                More::Likely => {}
+                More::Unlikely if closed => {}
+                More::Unlikely | More::NotNow | More::Never => return Ok(Drained::Yes),
             }
         }
         Ok(Drained::No)
@@ -195,32 +199,37 @@ impl Client {
         if !broken {
             return Ok(());
         }
-        match self.socket.take_error() {
+        match self.line.socket().take_error() {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => Err(Trouble::of_socket(error)),
         }
     }
 
-    /// One read; `None` when there is nothing more for now.
+    /// One read of at most so many bytes of the wire.
     fn read_once(
         &mut self,
         length: usize,
         buffer: &mut [u8],
         now: Elapsed,
         world: &mut World,
-    ) -> Result<Option<usize>, Trouble> {
-        match self.socket.read(&mut buffer[..length]) {
-            Ok(0) => self.end_of_input(world).map(|()| None),
-            Ok(got) => {
-                Tally::add(&world.tally.bytes, got as u64);
-                self.connection.receive(&buffer[..got], now, world)?;
-                self.progress(now, world)?;
-                Ok(Some(got))
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(length)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(Trouble::of_socket(error)),
+    ) -> Result<More, Trouble> {
+        let got = match self.line.read(length, buffer, &mut world.scratch) {
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(More::Likely),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(More::NotNow),
+            Err(error) => return Err(Trouble::of_socket(error)),
+        };
+        if got.bytes > 0 {
+            Tally::add(&world.tally.bytes, got.bytes as u64);
+            self.connection.receive(&buffer[..got.bytes], now, world)?;
+            self.progress(now, world)?;
+        } else if got.more != More::Never && !self.connection.has_asked() {
+            self.send_rest(now, world)?; // a step of a handshake, and perhaps the last one
         }
+        if got.more == More::Never {
+            self.end_of_input(world)?;
+        }
+        Ok(got.more)
     }
 
     fn end_of_input(&mut self, world: &mut World) -> Result<(), Trouble> {
@@ -257,8 +266,7 @@ impl Client {
     fn half_close(&mut self) {
         if self.leave == Leave::HalfClose && !self.half_closed && !self.connection.is_over() {
             self.half_closed = true;
-            // Fails only when the peer is gone: the next read tells.
-            self.socket.shutdown(Shutdown::Write).ok();
+            self.line.half_close();
         }
     }
 
@@ -389,21 +397,21 @@ impl Client {
     /// Leaves in its planned way. The socket closes when `self` is dropped.
     pub(super) fn say_goodbye(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) {
         match self.leave {
-            Leave::Rst => {
-                // Fails only on a socket that is already broken.
-                leave::abort_on_close(&self.socket).ok();
-            }
+            Leave::Rst => self.line.abort_on_close(),
             Leave::Stall => {}
-            Leave::Early => leave::drain(&mut self.socket, buffer, |bytes| {
-                Tally::add(&world.tally.bytes, bytes.len() as u64);
-            }),
-            Leave::Complete
-            | Leave::Fin
-            | Leave::Slow
-            | Leave::HalfClose
-            | Leave::Vanish
-            | Leave::Orphan => {
+            Leave::Early => {
+                let World { scratch, tally, .. } = world;
+                leave::drain(&mut self.line, buffer, scratch, |bytes| {
+                    Tally::add(&tally.bytes, bytes.len() as u64);
+                });
+                self.line.say_goodbye();
+            }
+            Leave::Vanish => {
                 self.hear_out(buffer, now, world);
+            }
+            Leave::Complete | Leave::Fin | Leave::Slow | Leave::HalfClose | Leave::Orphan => {
+                self.hear_out(buffer, now, world);
+                self.line.say_goodbye();
             }
         }
     }
@@ -417,10 +425,13 @@ impl Client {
     fn hear_out(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) -> bool {
         let connection = &mut self.connection;
         let mut is_sound = true;
-        leave::drain(&mut self.socket, buffer, |bytes| {
+        // Taken out of the world, which the conversation needs at the same time.
+        let mut scratch = std::mem::take(&mut world.scratch);
+        leave::drain(&mut self.line, buffer, &mut scratch, |bytes| {
             Tally::add(&world.tally.bytes, bytes.len() as u64);
             is_sound = is_sound && connection.receive(bytes, now, world).is_ok();
         });
+        world.scratch = scratch;
         is_sound
     }
 }

@@ -37,14 +37,30 @@ pub(super) struct Connection {
     searching: bool,
     session: Option<Box<str>>,
     /// From when the wait for the next event counts: the opening as planned, the request, the last event.
-    waits_from: Elapsed,
+    waits_from: Moment,
     /// When the present phase began.
-    since: Elapsed,
+    since: Moment,
     /// When the last bytes came.
-    heard: Elapsed,
+    heard: Moment,
     /// This answer has brought an event.
     has_event: bool,
     held: Option<Box<Held>>,
+}
+
+/// An [`Elapsed`] in eight bytes instead of sixteen: nanoseconds, which last for 584 years. Thousands of streams have three each.
+#[derive(Clone, Copy, Debug)]
+struct Moment(u64);
+
+impl From<Elapsed> for Moment {
+    fn from(at: Elapsed) -> Self {
+        Self(at.0.as_nanos().try_into().unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Moment> for Elapsed {
+    fn from(moment: Moment) -> Self {
+        Self(Duration::from_nanos(moment.0))
+    }
 }
 
 /// Where a conversation stands.
@@ -86,9 +102,9 @@ impl Connection {
             keeps_alive: true,
             searching: false,
             session: None,
-            waits_from: opening.due,
-            since: now,
-            heard: now,
+            waits_from: opening.due.into(),
+            since: now.into(),
+            heard: now.into(),
             has_event: false,
             held: None,
         }
@@ -130,18 +146,18 @@ impl Connection {
 
     /// When the last bytes came, or were last looked for.
     pub(super) fn heard(&self) -> Elapsed {
-        self.heard
+        self.heard.into()
     }
 
     /// Somebody looks for bytes now.
     pub(super) fn listen(&mut self, now: Elapsed) {
-        self.heard = now;
+        self.heard = now.into();
     }
 
     /// How long it took to connect, from when the plan opened it.
     pub(super) fn connected(&self, now: Elapsed, world: &mut World) {
         Tally::add(&world.tally.connected, 1);
-        record(&mut world.latency.connect, now.since(self.waits_from));
+        record(&mut world.latency.connect, now.since(self.waits_from.into()));
     }
 
     /// Renders the request of this exchange into the world's buffer.
@@ -160,7 +176,7 @@ impl Connection {
         self.enter(Phase::Sending, now);
         self.has_event = false;
         if self.exchange > 0 {
-            self.waits_from = now;
+            self.waits_from = now.into();
         }
         world.render(
             self.script,
@@ -206,7 +222,7 @@ impl Connection {
         now: Elapsed,
         world: &mut World,
     ) -> Result<(), Trouble> {
-        self.heard = now;
+        self.heard = now.into();
         while !input.is_empty() {
             match self.phase {
                 Phase::Connecting | Phase::Sending | Phase::Over => return Err(Trouble::Surplus),
@@ -250,7 +266,7 @@ impl Connection {
             Phase::Stream(..) | Phase::Plain(_) | Phase::Over => return None,
         };
         Some(Patience {
-            until: from + within,
+            until: Elapsed::from(from) + within,
             what,
             within,
         })
@@ -269,8 +285,8 @@ impl Connection {
 
     fn enter(&mut self, phase: Phase, now: Elapsed) {
         self.phase = phase;
-        self.since = now;
-        self.heard = now;
+        self.since = now.into();
+        self.heard = now.into();
     }
 
     fn held(&mut self) -> &mut Held {
@@ -387,7 +403,7 @@ impl Connection {
             return;
         }
         Tally::add(&world.tally.events, u64::from(events));
-        let waited = now.since(std::mem::replace(&mut self.waits_from, now));
+        let waited = now.since(std::mem::replace(&mut self.waits_from, now.into()).into());
         if std::mem::replace(&mut self.has_event, true) {
             record(&mut world.latency.gap, waited);
         } else {
@@ -601,6 +617,7 @@ mod tests {
             },
             stall_receive_buffer: None,
             slow_bytes_per_second: 1,
+            transport: crate::drive::Transport::default(),
             segment: Segment::WHOLE,
             sources: vec![],
         };

@@ -19,12 +19,13 @@ use crate::{
 };
 
 use super::{
-    DriveConfig,
+    BUFFER_SIZE, DriveConfig,
     client::{Client, Drained, Watch},
     connection::Connection,
     latency::{Latency, record},
     leave,
     leave::Reading,
+    line::Line,
     pacer::{Next, Opening, Pacer, Stays},
     timers::{Armed, Timers},
     trouble::{Problem, Trouble},
@@ -38,8 +39,6 @@ const COMMAND: Token = Token(usize::MAX);
 const MOST_EVENTS: usize = 1024;
 /// Openings at a time, so that a burst of them does not keep the open streams waiting.
 const MOST_OPENINGS: usize = 64;
-/// The one buffer everybody reads into.
-const BUFFER_SIZE: usize = 64 * 1024;
 
 /// What the handle asks of the loop.
 pub(super) enum Command {
@@ -291,8 +290,8 @@ impl Engine {
         };
         let registry = self.poll.registry();
         let result = match client.watched {
-            Watch::Nothing => registry.register(&mut client.socket, Token(key), interest),
-            _ => registry.reregister(&mut client.socket, Token(key), interest),
+            Watch::Nothing => registry.register(client.line.source(), Token(key), interest),
+            _ => registry.reregister(client.line.source(), Token(key), interest),
         };
         client.watched = wanted;
         if let Err(error) = result {
@@ -314,8 +313,8 @@ impl Engine {
     fn vanish(&mut self, key: usize) {
         let mut client = self.take(key);
         // Fails only if the socket was never watched.
-        self.poll.registry().deregister(&mut client.socket).ok();
-        let end = match self.vanished.take_in(client.socket) {
+        self.poll.registry().deregister(client.line.source()).ok();
+        let end = match self.vanished.take_in(client.line.into_socket()) {
             Ok(()) => End::AsPlanned,
             Err(error) => {
                 let what = format!("a client could not vanish, and closed: {error}");
@@ -398,15 +397,17 @@ impl Engine {
             return Err(format!("not opened: {error}"));
         }
         Tally::add(&self.world.tally.opened, 1);
+        let tls = self.world.tls.as_ref();
+        let tried = tried.and_then(|(socket, done)| Ok((Line::over(socket, tls)?, done)));
         match tried {
-            Ok((socket, done)) => {
-                if let Ok(local) = socket.local_addr() {
+            Ok((line, done)) => {
+                if let Ok(local) = line.socket().local_addr() {
                     self.ports.note(local.port(), opening.leave);
                 }
                 let connection = Connection::new(opening, script, now);
                 let key = self
                     .clients
-                    .insert(Client::new(socket, connection, opening));
+                    .insert(Client::new(line, connection, opening));
                 self.opened(key, done);
             }
             Err(source) => {

@@ -11,9 +11,11 @@
 //! | `slow` | an event came | a window that opens at R B/s, then FIN |
 //! | `half-close` | an event came | FIN at the first event; we read on until the stay ends |
 //! | `vanish` | an event came | nothing, ever: what it sends is not even acknowledged (see [`vanish`](super::vanish)) |
+//!
+//! Over TLS the same, with a `close_notify` before every FIN; `rst`, the RST of `stall`, and `vanish` go without one.
 
 use std::{
-    io::{self, Read},
+    io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -23,7 +25,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::plan::Leave;
 
-use super::{connection::Connection, world::World};
+use super::{
+    connection::Connection,
+    line::{Got, Line, More},
+    world::World,
+};
 
 /// At most so many reads before a close: a server that never pauses must not hold us.
 const MOST_DRAINS: usize = 128;
@@ -122,11 +128,22 @@ pub(super) fn abort_on_close(socket: &TcpStream) -> io::Result<()> {
 }
 
 /// Reads what is there, so that a close is a FIN: closing over unread bytes would be an RST.
-pub(super) fn drain(socket: &mut TcpStream, buffer: &mut [u8], mut seen: impl FnMut(&[u8])) {
+pub(super) fn drain(
+    line: &mut Line,
+    buffer: &mut [u8],
+    scratch: &mut [u8],
+    mut seen: impl FnMut(&[u8]),
+) {
     for _ in 0..MOST_DRAINS {
-        match socket.read(buffer) {
-            Ok(0) => return,
-            Ok(length) => seen(&buffer[..length]),
+        match line.read(buffer.len(), buffer, scratch) {
+            Ok(Got { bytes, more }) => {
+                if bytes > 0 {
+                    seen(&buffer[..bytes]);
+                }
+                if more == More::Never {
+                    return;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return, // nothing there, or the peer is gone: the close says the rest
         }

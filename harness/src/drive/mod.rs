@@ -13,10 +13,12 @@ mod engine;
 pub mod http;
 mod latency;
 mod leave;
+mod line;
 mod pacer;
 mod request;
 pub mod sse;
 mod timers;
+mod tls;
 mod trouble;
 mod vanish;
 mod world;
@@ -25,6 +27,7 @@ use std::{
     any::Any,
     io,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -46,10 +49,13 @@ use engine::{Command, Engine};
 use world::World;
 
 pub use latency::Latency;
+pub use tls::{Tls, Trust};
 pub use trouble::Problem;
 pub use vanish::Farewell;
 pub use world::Limits;
 
+/// The buffers that everybody reads into: one of the loop, and another of TLS.
+const BUFFER_SIZE: usize = 64 * 1024;
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
 
@@ -72,11 +78,23 @@ pub struct DriveConfig {
     pub stall_receive_buffer: Option<u32>,
     /// How fast slow clients read.
     pub slow_bytes_per_second: u32,
+    /// What carries the requests: bare sockets, unless told otherwise.
+    #[serde(default)]
+    pub transport: Transport,
     /// Which part of every batch is played here.
     pub segment: Segment,
     /// Addresses to connect from, in turn by the client's number; empty: the kernel's choice. One address has some 28,000 ports to one
     /// destination. A port that was bound rests for a minute after its client closed, so this is for clients that stay.
     pub sources: Vec<IpAddr>,
+}
+
+/// What carries requests and answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transport {
+    /// TLS, and how; `None`: plainly.
+    pub tls: Option<Tls>,
+    /// HTTP/2, with so many streams on every TCP connection; `None`: HTTP/1.1, a connection for each.
+    pub streams_per_connection: Option<NonZeroU16>,
 }
 
 /// The load's thread, from outside. Dropping it drops every connection.

@@ -7,6 +7,7 @@ use crate::timeline::End;
 use super::{
     http::{ChunkError, HeadError, Media},
     sse::LineTooLong,
+    tls::TlsTrouble,
 };
 
 /// Distinct problems that are kept; more are only counted.
@@ -41,6 +42,8 @@ pub(super) enum Trouble {
     Closed(Where),
     #[error("was reset by the server")]
     Reset,
+    #[error("TLS with the server failed: {0}")]
+    Tls(TlsTrouble),
     #[error("failed: {0}")]
     Socket(io::Error),
     #[error("had no {what} within {within:?}")]
@@ -91,6 +94,10 @@ fn described(media: &Media) -> String {
 impl Trouble {
     /// What a failed read or write means.
     pub(super) fn of_socket(error: io::Error) -> Self {
+        let error = match error.downcast() {
+            Ok(trouble) => return Self::Tls(trouble),
+            Err(error) => error,
+        };
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
             _ => Self::Socket(error),
@@ -100,7 +107,7 @@ impl Trouble {
     /// How it counts.
     pub(super) fn end(&self) -> End {
         match self {
-            Self::Connect { .. } => End::ConnectFailed,
+            Self::Connect { .. } | Self::Tls(_) => End::ConnectFailed,
             Self::Status { .. } => End::HttpStatus,
             Self::Head(_)
             | Self::Chunk(_)
@@ -119,7 +126,7 @@ impl Trouble {
     /// In words, for a request like `GET /events`.
     pub(super) fn worded(&self, label: &str) -> String {
         match self {
-            Self::Connect { .. } => self.to_string(),
+            Self::Connect { .. } | Self::Tls(_) => self.to_string(),
             Self::Head(_) | Self::Chunk(_) | Self::Line(_) => format!("{label}: {self}"),
             _ => format!("{label} {self}"),
         }

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::timeline::Tally;
 
 use super::{
-    DriveConfig,
+    BUFFER_SIZE, DriveConfig,
     capture::Pool,
     latency::Latency,
     request::{Fill, PreparedExchange, PreparedScript},
     timers::MOST_KEYS,
+    tls::TlsClient,
     trouble::{Problems, Trouble},
 };
 
@@ -66,6 +67,10 @@ pub(super) struct World {
     pub(super) problems: Problems,
     /// Standing streams up now.
     pub(super) standing: Arc<AtomicU64>,
+    /// How TLS is spoken; `None`: plainly.
+    pub(super) tls: Option<TlsClient>,
+    /// Where what is encrypted comes first; empty without TLS.
+    pub(super) scratch: Box<[u8]>,
     /// The request that was rendered last.
     pub(super) request: Vec<u8>,
     sources: Vec<IpAddr>,
@@ -77,6 +82,9 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(config: &DriveConfig, tally: Arc<Tally>) -> io::Result<Self> {
         let prepare = |script| PreparedScript::new(script, config.pools);
+        let h2 = config.transport.streams_per_connection.is_some();
+        let tls = config.transport.tls.as_ref();
+        let tls = tls.map(|tls| TlsClient::new(tls, h2)).transpose()?;
         Ok(Self {
             addr: config.addr,
             scripts: config
@@ -94,6 +102,8 @@ impl World {
             pools: (0..config.pools).map(|_| Pool::default()).collect(),
             problems: Problems::default(),
             standing: Arc::default(),
+            scratch: vec![0; if tls.is_some() { BUFFER_SIZE } else { 0 }].into_boxed_slice(),
+            tls,
             request: vec![],
             sources: config.sources.clone(),
             host: config.host.clone(),

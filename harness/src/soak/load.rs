@@ -15,7 +15,7 @@ use super::{
     crew::{Crew, Need, WorkerReport, together},
 };
 use crate::{
-    drive::{DriveConfig, Farewell, Latency, Limits},
+    drive::{DriveConfig, Farewell, Latency, Limits, Transport},
     isolate::Isolated,
     observe::{ObserveConfig, Observer, Own, own},
     plan::{Batch, Script, Segment},
@@ -319,6 +319,7 @@ fn config(setup: &LoadSetup) -> DriveConfig {
         limits: Limits::default(),
         stall_receive_buffer: setup.receive_buffer,
         slow_bytes_per_second: setup.slow_bytes_per_second,
+        transport: Transport::default(),
         segment: Segment::WHOLE,
         sources: vec![],
     }

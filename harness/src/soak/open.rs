@@ -16,7 +16,7 @@ use super::{
     crew::{Crew, Need},
 };
 use crate::{
-    drive::{DriveConfig, Limits},
+    drive::{DriveConfig, Limits, Transport},
     isolate::{self, Isolated},
     observe::{Admin, ObserveConfig, Observer},
     plan::{Segment, SessionUse},
@@ -125,6 +125,7 @@ fn drive(setup: &Setup, addr: SocketAddr) -> DriveConfig {
         limits: Limits::default(),
         stall_receive_buffer: Some(STALLED_BUFFER),
         slow_bytes_per_second: SLOW,
+        transport: Transport::default(),
         segment: Segment::WHOLE,
         sources: vec![],
     }

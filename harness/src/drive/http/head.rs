@@ -12,6 +12,12 @@ const MOST_HEADERS: usize = 96;
 /// Why the head of an answer cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
+    /// A record of TLS, where plain HTTP was spoken.
+    #[error("the answer is TLS: the URL must begin with https://")]
+    Tls,
+    /// A frame of HTTP/2, to which nobody had agreed.
+    #[error("the answer is HTTP/2: ask for it with --h2, or `h2` in the profile")]
+    Http2,
     /// Not HTTP/1.
     #[error("the answer is not HTTP/1: {0}")]
     Syntax(httparse::Error),
@@ -30,6 +36,20 @@ pub enum HeadError {
     /// `101`: nobody asked for it.
     #[error("the answer switches protocols")]
     SwitchingProtocols,
+}
+
+impl HeadError {
+    /// What it is that is not HTTP/1: both of the others give themselves away by their first byte.
+    fn of(bytes: &[u8], error: httparse::Error) -> Self {
+        const ALERT: u8 = 0x15;
+        const HANDSHAKE: u8 = 0x16;
+        const SHORT_FRAME: u8 = 0;
+        match bytes.first() {
+            Some(&(ALERT | HANDSHAKE)) => Self::Tls,
+            Some(&SHORT_FRAME) => Self::Http2,
+            _ => Self::Syntax(error),
+        }
+    }
 }
 
 /// What the head of a final answer says.
@@ -81,7 +101,9 @@ impl Head {
     ) -> Result<Parsed, HeadError> {
         let mut headers = [EMPTY_HEADER; MOST_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
-        let used = match response.parse(bytes).map_err(HeadError::Syntax)? {
+        let used = match response
+            .parse(bytes)
+            .map_err(|error| HeadError::of(bytes, error))? {
             Status::Partial => return Ok(Parsed::Partial),
             Status::Complete(used) => used,
         };
