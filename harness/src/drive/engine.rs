@@ -109,7 +109,9 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
-            if self.obey().is_break() {
+            // Who sends a command wakes us after it: looking for one at every event would be felt.
+            let is_told = events.iter().any(|event| event.token() == COMMAND);
+            if is_told && self.obey().is_break() {
                 return Ok(());
             }
             for event in &events {
