@@ -90,6 +90,17 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Whether it could not begin, for a reason that holds these words; false once it records.
+    pub(crate) fn has_ended_saying(&mut self, words: &str) -> bool {
+        wait_for("a beginning or an end", || {
+            let said = fs::read_to_string(self.folder.join("stderr")).unwrap();
+            match self.child.try_wait().unwrap() {
+                Some(_) => Some(said.contains(words)),
+                None => said.contains("recording to").then_some(false),
+            }
+        })
+    }
+
     pub(crate) fn wait(mut self) -> Ended {
         let status = wait_for("the program to end", || self.child.try_wait().unwrap());
         let text = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap();

@@ -2,5 +2,6 @@
 
 mod bench;
 mod endings;
+mod isolated;
 mod refusals;
 mod verdicts;
