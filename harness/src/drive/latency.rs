@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 /// Longer than this counts as this: one hour.
 const LONGEST_US: u64 = 3_600_000_000;
 
-/// Histograms in microseconds, two significant digits: 12 KiB each. With three they are 94, most of what we weigh, and
-/// fill page by page for minutes, which looks like a leak of ours.
+/// Histograms in microseconds, two significant digits: 12 KiB each. With three they are 94, and several sets of them, which
+/// come and go once a second, were most of what we weigh.
 ///
 /// Connect and the first event of a connection count from when the plan said that it opens, not from when the driver got
 /// round to it: a late driver makes them longer, never fewer (no coordinated omission).
