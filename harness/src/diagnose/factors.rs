@@ -5,13 +5,16 @@
 //!
 //! | in the method | here |
 //! |---|---|
-//! | five factors, `K = 6 (+1 for time)` | `K = |U| + 1` (the `all` test, if `|C| >= 2`) `+ 1` (time, in a soak) |
+//! | five factors, `K = 6 (+1 for time)` | `K = |U| + |P|` (the tests of the pools) `+ 1` (time, in a soak) |
 //! | big: `m - |N| - 5 >= 10` | `m - |N| - |U| >= 10` |
-//! | `all`: the mean of three slopes | the mean of `|C|` slopes; needs two modes, else it *is* the one mode |
+//! | `all`: the mean of three slopes | pools `P`: the mean of `|C|` slopes; needs two modes, else it *is* the one mode |
+//! | | and `left`, all of `C` but `complete`: a client that leaves is another story than a stream that ends. Needs two, and `complete` |
 //! | abrupt = rst + stall | the sum of those of `rst`, `stall`, `vanish` that were dosed; needs two, and a third way that is not |
 //! | scan at `alpha/10` (half of alpha over 5) | `alpha / (2 |U|)`: half of alpha over the candidates |
-//! | pooling: all three modes agree | all of `C` agree |
-//! | zombies at `alpha/8` (half over 4) | `alpha / (2 (|C| + 1))` |
+//! | pooling: all three modes agree | all of `C` agree; failing that, all of `left` |
+//! | zombies at `alpha/8` (half over 4) | `alpha / (2 (|C| + |P|))`: 1/16 for the six ways of the shipped profile |
+//!
+//! Where the server never ends a stream, `left` is `all` and does not exist: with `fin`, `rst`, `stall` this is the method as written.
 //!
 //! Factors are taken in the order of [`Factor`], never in the order of the recording: the order of columns decides nothing. A
 //! factor that was never dosed is *not dosed*, which is neither clean nor guilty. A factor whose doses are a mixture of the others'
@@ -19,7 +22,7 @@
 
 use std::ops::Range;
 
-use crate::units::{Factor, Leave};
+use crate::units::Factor;
 
 use super::{
     observations::Observations,
@@ -28,9 +31,6 @@ use super::{
 
 /// Below this share of unexplained variance a column says nothing that the others do not.
 const SEPARATE: f64 = 1e-6;
-
-/// Ways of leaving without a goodbye.
-const ABRUPT: [Leave; 3] = [Leave::Rst, Leave::Stall, Leave::Vanish];
 
 /// What can be asked of a set of rows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,24 +71,39 @@ impl Factors {
 
     /// The members of a factor: itself, or what it sums up.
     pub fn members(&self, factor: Factor) -> Vec<Factor> {
-        match factor {
-            Factor::AllClosed => self.connections(),
-            Factor::Abrupt => self.keep(is_abrupt),
-            single => vec![single],
+        if factor.is_sum() {
+            self.keep(|f| factor.includes(f))
+        } else {
+            vec![factor]
         }
     }
 
-    /// `all` and `abrupt`, as far as they are more than one mode and not the same.
+    /// `all`, `left` and `abrupt`, as far as they are more than one mode and not the same.
     pub fn sums(&self) -> Vec<Factor> {
-        let (all, abrupt) = (self.connections().len(), self.keep(is_abrupt).len());
-        let mut sums = Vec::new();
-        if all >= 2 {
-            sums.push(Factor::AllClosed);
-        }
-        if abrupt >= 2 && abrupt < all {
-            sums.push(Factor::Abrupt);
+        let mut sums: Vec<Factor> = Vec::new();
+        for sum in [Factor::AllClosed, Factor::Left, Factor::Abrupt] {
+            let members = self.members(sum);
+            let is_known = sums.iter().any(|known| self.members(*known) == members);
+            if members.len() >= 2 && !is_known {
+                sums.push(sum);
+            }
         }
         sums
+    }
+
+    /// The sums that stand for their members where these behave alike. Not `abrupt`: only the scan asks about it.
+    pub fn pools(&self) -> Vec<Factor> {
+        let mut pools = self.sums();
+        pools.retain(|sum| *sum != Factor::Abrupt);
+        pools
+    }
+
+    /// Ways of leaving that a factor does not include.
+    pub fn other_connections(&self, than: Factor) -> Vec<Factor> {
+        let members = self.members(than);
+        let mut others = self.connections();
+        others.retain(|mode| !members.contains(mode));
+        others
     }
 
     /// The factors that a factor cannot be told from.
@@ -105,10 +120,6 @@ impl Factors {
     fn keep(&self, wanted: impl Fn(Factor) -> bool) -> Vec<Factor> {
         self.units.iter().copied().filter(|f| wanted(*f)).collect()
     }
-}
-
-fn is_abrupt(factor: Factor) -> bool {
-    matches!(factor, Factor::Closed(leave) if ABRUPT.contains(&leave))
 }
 
 /// Takes factors one by one, in order, as long as each adds something.
@@ -172,6 +183,7 @@ fn mixture(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Leave;
 
     fn column(seed: u32) -> Vec<f64> {
         let steps = (0..12).map(|i| f64::from((i * seed * 7919 + seed) % 5 < 2) * 60.0);
@@ -183,6 +195,7 @@ mod tests {
             .collect()
     }
 
+    const COMPLETE: Factor = Factor::Closed(Leave::Complete);
     const FIN: Factor = Factor::Closed(Leave::Fin);
     const RST: Factor = Factor::Closed(Leave::Rst);
     const STALL: Factor = Factor::Closed(Leave::Stall);
@@ -231,6 +244,15 @@ mod tests {
                 &[Factor::AllClosed, Factor::Abrupt][..],
             ),
             (&[FIN, RST, Factor::Event], &[Factor::AllClosed]),
+            (
+                &[COMPLETE, FIN, RST, STALL],
+                &[Factor::AllClosed, Factor::Left, Factor::Abrupt],
+            ),
+            (&[COMPLETE, FIN], &[Factor::AllClosed]), // left is the one mode
+            (
+                &[COMPLETE, RST, STALL], // left and abrupt: the same sum
+                &[Factor::AllClosed, Factor::Left],
+            ),
             (&[RST, STALL], &[Factor::AllClosed]), // both abrupt: the same sum
             (&[FIN, Factor::Event], &[]),
             (&[], &[]),

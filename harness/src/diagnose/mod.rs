@@ -22,6 +22,7 @@ pub mod factors;
 pub mod finding;
 pub mod forecast;
 pub mod interval;
+pub mod lag;
 pub mod observations;
 pub mod outlook;
 pub mod recording;

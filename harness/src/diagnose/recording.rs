@@ -13,6 +13,7 @@ use super::{
     counters::Counter,
     envelope::Envelope,
     finding::{self, Findings},
+    lag,
     observations::{Control, Dose, Kind, Observations, Precision},
     rests::Rest,
     run,
@@ -219,6 +220,7 @@ impl<'a> Rows<'a> {
                 factors.push(Factor::Closed(leave));
             }
         }
+        let lag = lag::of(&self.pauses());
         let dose = |factor| {
             let (total, waited) = match factor {
                 Factor::Closed(leave) => (closed(leave), Some(exposure(leave))),
@@ -227,7 +229,7 @@ impl<'a> Rows<'a> {
                 Factor::Event => (self.events(rows), None),
                 _ => return None,
             };
-            let waited = waited.and_then(|name| self.since_first(rows, &name));
+            let waited = waited.and_then(|name| self.waited(rows, &total, &name, lag));
             Some(Dose {
                 factor,
                 total: self.since_first(rows, &total)?,
@@ -245,6 +247,46 @@ impl<'a> Rows<'a> {
             .column(rows, own)
             .is_some_and(|counts| counts.iter().all(|count| count.is_finite()));
         if told { own } else { "events_total" }.into()
+    }
+
+    /// Connection-seconds since the closes at the moments of the readings, counted from the first.
+    fn waited(&self, rows: &[usize], closed: &str, waited: &str, lag: f64) -> Option<Vec<f64>> {
+        let (closed, mut waited) = (self.column(rows, closed)?, self.column(rows, waited)?);
+        for (i, row) in rows.iter().enumerate() {
+            if self.is(*row, "cycle") {
+                waited[i] = lag::at_reading(waited[i], closed[i], lag);
+            }
+        }
+        let first = *waited.first()?;
+        Some(waited.into_iter().map(|value| value - first).collect())
+    }
+
+    /// Where a rest begins after a cycle, and nobody closed in between.
+    fn pauses(&self) -> Vec<lag::Pause> {
+        let all = |name: fn(Leave) -> String, row| {
+            let each = Leave::ALL.into_iter();
+            each.filter_map(|leave| self.table.number(&name(leave), row))
+                .sum::<f64>()
+        };
+        let starts = self.rests.iter().map(|rest| rest.0);
+        let pause = |start: usize| {
+            let before = start.checked_sub(1)?;
+            let gained =
+                |name| Some(self.table.number(name, start)? - self.table.number(name, before)?);
+            let (closed, then) = (all(closed, start), all(closed, before));
+            let is_pause = self.is(before, "cycle") && (closed - then).abs() < 0.5;
+            is_pause.then_some(())?;
+            Some(lag::Pause {
+                seconds: gained("t_s")?,
+                waited: all(exposure, start) - all(exposure, before),
+                closed,
+            })
+        };
+        starts.filter_map(pause).collect()
+    }
+
+    fn is(&self, row: usize, kind: &str) -> bool {
+        self.table.text("kind", row) == Some(kind)
     }
 
     fn control(&self, rows: &[usize]) -> Option<Control> {

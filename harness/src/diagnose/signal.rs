@@ -91,7 +91,7 @@ impl Signal {
 /// `connection`, `session`, `event`: one unit of a factor, for a person.
 pub fn unit_name(factor: Factor) -> &'static str {
     match factor {
-        Factor::Closed(_) | Factor::AllClosed | Factor::Abrupt => "connection",
+        Factor::Closed(_) | Factor::AllClosed | Factor::Left | Factor::Abrupt => "connection",
         Factor::Session => "session",
         Factor::Turn => "turn",
         Factor::Event => "event",

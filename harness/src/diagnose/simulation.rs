@@ -10,7 +10,7 @@
 //! | 64 B per RST | 100 / 100 / 100 / 5 | 0 | the same |
 //! | 256 B, 1,024 B per RST | 100 / 100 / 100 / 100 | 0 | the same |
 //! | 16 B in every mode | 100 / 88 / 43 / 0 | 0 | the same |
-//! | 64 B in every mode | 100 / 100 / 88 / 47 | 0 | the same |
+//! | 64 B in every mode | 100 / 100 / 88 / 45 | 0 | the same |
 //! | 64 B per RST and session | 100 / 100 / 97 / 1 | 0 | the same |
 //! | 4 B per event | 100 / 100 / 100 / 98 | 0 | the same |
 //!

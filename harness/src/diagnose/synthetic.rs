@@ -11,6 +11,7 @@ use super::{
     observations::{Control, Dose, Kind, Observations, Precision},
     signal::Signal,
     stats::order::count,
+    zombies::Waiting,
 };
 use crate::{
     plan::Design,
@@ -142,8 +143,7 @@ impl Synthetic {
 
     /// Every way of leaving leaks the same.
     pub(super) fn leaks_however(mut self, bytes: f64) -> Self {
-        let modes = self.factors.iter().filter(|f| f.is_connection());
-        self.leaks.extend(modes.map(|f| (*f, bytes)));
+        self.leaks.push((Factor::AllClosed, bytes));
         self
     }
 
@@ -312,7 +312,13 @@ impl Synthetic {
             };
             let doses = |factor: Factor| until(factor, row);
             let was_given = |factor: Factor| row > 0 && doses(factor) > until(factor, row - 1);
-            let leaked: f64 = self.leaks.iter().map(|(f, bytes)| bytes * of(*f)).sum();
+            let of_sum = |sum: Factor| -> f64 {
+                let parts = self.factors.iter().zip(given);
+                let parts = parts.filter(|(f, _)| sum.includes(**f));
+                parts.map(|(_, units)| units).sum()
+            };
+            let leaks = self.leaks.iter();
+            let leaked: f64 = leaks.map(|(f, bytes)| bytes * of_sum(*f)).sum();
             let kept = control.map_or(0.0, |c| c.blocks[row] * c.bytes_each);
             level += self.walk * normal(random);
             let mut shaped = 0.0;
@@ -340,6 +346,117 @@ impl Synthetic {
         }
         readings
     }
+}
+
+/// Closes of each way before row 0: priming gave some of everything, and they eat, too.
+const PRIMED: f64 = 180.0;
+/// Length of a rest, in cycles.
+const REST: f64 = 4.0;
+
+/// A recording with rests after priming, at half time and at the end.
+#[derive(Clone, Debug)]
+pub(super) struct Rested {
+    recording: Synthetic,
+    eaters: Vec<(Factor, f64)>,
+    idle: f64,
+    jitter: f64,
+}
+
+/// The same recording, with rests.
+pub(super) fn rested(recording: Synthetic) -> Rested {
+    Rested {
+        recording,
+        eaters: Vec::new(),
+        idle: 0.0,
+        jitter: 0.0,
+    }
+}
+
+impl Rested {
+    /// After its close each connection of this way of leaving, or of this sum, eats so many bytes per second.
+    pub(super) fn eats(mut self, factor: Factor, per_second: f64) -> Self {
+        self.eaters.push((factor, per_second));
+        self
+    }
+
+    /// In the rests so many bytes per second come on top, whoever closed.
+    pub(super) fn drips(mut self, per_second: f64) -> Self {
+        self.idle = per_second;
+        self
+    }
+
+    /// What eats is read too early or too late by this standard deviation, seconds: a real zombie eats in bites.
+    pub(super) fn jitters(mut self, seconds: f64) -> Self {
+        self.jitter = seconds;
+        self
+    }
+
+    /// The rows of the zombie test.
+    pub(super) fn waiting(&self) -> Waiting {
+        let mut rows = self.recording.observe();
+        let order = places(rows.rows());
+        let step = rows.cycle_seconds;
+        let length = |place: &(usize, bool)| if place.1 { REST * step } else { step };
+        let since = |row: usize| order[1..=row].iter().map(length).sum();
+        rows.seconds = (0..order.len()).map(since).collect();
+        rows.readings = order.iter().map(|p| rows.readings[p.0]).collect();
+        let control = rows.control.iter_mut();
+        control.for_each(|c| c.blocks = order.iter().map(|p| c.blocks[p.0]).collect());
+        for dose in &mut rows.doses {
+            dose.total = order.iter().map(|p| dose.total[p.0]).collect();
+            dose.waited = dose
+                .factor
+                .is_connection()
+                .then(|| waited(dose, &rows.seconds));
+        }
+        self.feed(&mut rows);
+        let rested = |row: usize| order[1..=row].iter().filter(|p| p.1).count();
+        for row in 1..order.len() {
+            rows.readings[row] += self.idle * REST * step * count(rested(row));
+        }
+        let rests = (1..order.len())
+            .filter(|&row| order[row].1)
+            .map(|row| (row - 1, row));
+        Waiting {
+            rests: rests.collect(),
+            rows,
+            growth_before: 0.0,
+        }
+    }
+
+    fn feed(&self, rows: &mut Observations) {
+        let mut random = ChaCha8Rng::seed_from_u64(self.recording.seed + 1000);
+        for row in 0..rows.rows() {
+            let late = self.jitter * normal(&mut random);
+            for (eater, rate) in &self.eaters {
+                for dose in rows.doses.iter().filter(|d| eater.includes(d.factor)) {
+                    let waited = dose.waited.as_ref().map_or(0.0, |w| w[row]);
+                    rows.readings[row] += rate * (waited + late * (dose.total[row] + PRIMED));
+                }
+            }
+        }
+    }
+}
+
+/// Which cycle each row belongs to, and whether it ends a rest.
+fn places(cycles: usize) -> Vec<(usize, bool)> {
+    let rests = [0, cycles / 2, cycles - 1];
+    (0..cycles)
+        .flat_map(|i| [Some((i, false)), rests.contains(&i).then_some((i, true))])
+        .flatten()
+        .collect()
+}
+
+/// The time integral of the closes, priming included.
+fn waited(dose: &Dose, seconds: &[f64]) -> Vec<f64> {
+    let mut sum = 0.0;
+    let mut out = vec![0.0];
+    for row in 1..seconds.len() {
+        let mean = f64::midpoint(dose.total[row - 1], dose.total[row]) + PRIMED;
+        sum += mean * (seconds[row] - seconds[row - 1]);
+        out.push(sum);
+    }
+    out
 }
 
 /// A standard normal number (Box, Muller).

@@ -4,14 +4,19 @@
 //! and is convex; the guards of the assay rightly call its curve a drift. Here the rests decide: random doses carry the attribution,
 //! stretches without load separate eating from drift. In: [`Waiting`]. Out: bytes per second and closed connection, beside bytes per
 //! closed connection at once: a zombie also has a body, and either alone fits badly. Without rests nothing is tested.
+//!
+//! Candidates are the ways of leaving and their pools ([`Factors::pools`](super::factors::Factors::pools)), each at half of alpha
+//! over their number. Beyond the method, two ways of leaving may eat at rates of their own: the likeliest pair is tried where it is
+//! likelier than the likeliest one, and each of the two must pass everything that one alone must pass. What the zombies leave of
+//! the rows is judged again in their presence: [`Waiting::fed`].
 
 use crate::units::Factor;
 
 use super::{
     design::{Design, Term},
     interval::Interval,
-    observations::Observations,
-    stats::{Fit, order::count},
+    observations::{Kept, Nuisance, Observations, sum},
+    stats::order::count,
 };
 
 const DIFFERENCES_AGREE: f64 = 0.005;
@@ -52,6 +57,20 @@ impl Waiting {
             growth_before: self.growth_before,
         }
     }
+
+    /// The rows with what each zombie has waited as a column that is removed before anything is accused: beside a curve of megabytes
+    /// a factor's bytes show only in a model that contains the curve.
+    pub fn fed(&self, zombies: &[Zombie]) -> Observations {
+        let mut rows = self.without_gaps().rows;
+        for zombie in zombies {
+            rows.nuisances.push(Nuisance {
+                name: format!("seconds since {} closed", zombie.factor),
+                values: zombie.waited.clone(),
+                kept: Kept::Always,
+            });
+        }
+        rows
+    }
 }
 
 /// Whether another witness saw work going on after everybody had left.
@@ -64,7 +83,7 @@ pub enum Witness {
 }
 
 /// A way of leaving after which the server goes on eating.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Zombie {
     /// Which.
     pub factor: Factor,
@@ -72,74 +91,125 @@ pub struct Zombie {
     pub per_second: Interval,
     /// Bytes per closed connection, at once.
     pub body: Option<Interval>,
+    /// Connection-seconds since the closes, by row of [`Waiting::fed`].
+    pub waited: Vec<f64>,
 }
 
-/// Tests the likeliest way of leaving; `beside` are the factors found to leak otherwise.
-pub fn find(waiting: &Waiting, alpha: f64, beside: &[Factor], witness: Witness) -> Option<Zombie> {
+/// Tests the likeliest way of leaving, or the likeliest two where one is not all; `beside` are the factors found to leak otherwise.
+pub fn find(waiting: &Waiting, alpha: f64, beside: &[Factor], witness: Witness) -> Vec<Zombie> {
     let waiting = &waiting.without_gaps();
     if waiting.rests.len() < 2 {
-        return None;
+        return Vec::new();
     }
-    let design = Design::new(&waiting.rows, 0..waiting.rows.rows());
-    let (factor, model, fit) = likeliest(&design, beside)?;
-    let eats = Term::Waited(factor);
-    let rate = design.slope(&fit, eats);
-    let candidates = count(design.factors.connections().len() + 1);
-    let convincing = rate.chance_above(design.floor(eats)) < alpha / 2.0 / candidates;
-    if !convincing
-        || !is_no_drift(&design, &model, eats, witness)
-        || !rests_agree(waiting, &design, eats, rate.slope)
-    {
-        return None;
-    }
-    let body = interval(waiting, &design, &model, Term::Unit(factor));
-    Some(Zombie {
-        factor,
-        per_second: interval(waiting, &design, &model, eats),
-        body: (body.estimate.chance_above(0.0) <= BODY).then_some(body),
-    })
+    let design = &Design::new(&waiting.rows, 0..waiting.rows.rows());
+    let mut candidates = design.factors.connections();
+    candidates.extend(design.factors.pools());
+    let hypotheses = count(candidates.len());
+    candidates.retain(|f| design.has(Term::Waited(*f)));
+    let trial = Trial {
+        waiting,
+        design,
+        candidates,
+        level: alpha / 2.0 / hypotheses,
+        beside,
+        witness,
+    };
+    trial.zombies()
 }
 
-/// The way of leaving whose closes and waiting times explain the rows best.
-fn likeliest(design: &Design, beside: &[Factor]) -> Option<(Factor, Vec<Term>, Fit)> {
-    let modes = design.factors.connections();
-    let sums = design
-        .factors
-        .sums()
-        .into_iter()
-        .filter(|s| *s == Factor::AllClosed);
-    let mut best: Option<(Factor, Vec<Term>, Fit)> = None;
-    for factor in modes.iter().copied().chain(sums) {
-        if !design.has(Term::Waited(factor)) {
-            continue;
+struct Trial<'a> {
+    waiting: &'a Waiting,
+    design: &'a Design,
+    candidates: Vec<Factor>,
+    level: f64,
+    beside: &'a [Factor],
+    witness: Witness,
+}
+
+impl Trial<'_> {
+    fn zombies(&self) -> Vec<Zombie> {
+        let ones = self.candidates.iter().map(|f| vec![*f]);
+        let (one, two) = (self.likeliest(ones.collect()), self.likeliest(self.pairs()));
+        // Flat priors on scaled slopes make restricted likelihoods of unequal models comparable: a column must be worth its room.
+        let needed = |two: &(_, f64)| one.as_ref().is_none_or(|one| two.1 > one.1);
+        let two = two.filter(needed).filter(|two| self.stands(&two.0));
+        let found = two.or_else(|| one.filter(|one| self.stands(&one.0)));
+        let eaters = found.map(|found| found.0).unwrap_or_default();
+        let zombie = |eater: &Factor| self.zombie(*eater, &self.model(&eaters));
+        eaters.iter().map(zombie).collect()
+    }
+
+    /// The set whose closes and waiting times explain the rows best, and how likely that makes them.
+    fn likeliest(&self, sets: Vec<Vec<Factor>>) -> Option<(Vec<Factor>, f64)> {
+        let mut best: Option<(Vec<Factor>, f64)> = None;
+        for set in sets {
+            let fit = self.design.fit(&self.model(&set));
+            let better = best.as_ref().is_none_or(|b| fit.log_likelihood > b.1);
+            if fit.dof >= LEAST_DOF && better {
+                best = Some((set, fit.log_likelihood));
+            }
         }
-        let mut model = model_of(factor, &modes, beside);
-        if design.has(Term::Control) {
+        best
+    }
+
+    /// Two candidates that have no way of leaving in common.
+    fn pairs(&self) -> Vec<Vec<Factor>> {
+        let factors = &self.design.factors;
+        let mut pairs = Vec::new();
+        for (i, one) in self.candidates.iter().enumerate() {
+            let members = factors.members(*one);
+            for other in &self.candidates[i + 1..] {
+                let overlap = factors.members(*other);
+                if !overlap.iter().any(|f| members.contains(f)) {
+                    pairs.push(vec![*one, *other]);
+                }
+            }
+        }
+        pairs
+    }
+
+    /// Whether each of these eats beyond doubt, drift and shapes, and the rests agree with all together.
+    fn stands(&self, eaters: &[Factor]) -> bool {
+        let model = self.model(eaters);
+        let fit = self.design.fit(&model);
+        let eats = |eater: &Factor| {
+            let eats = Term::Waited(*eater);
+            let rate = self.design.slope(&fit, eats);
+            rate.chance_above(self.design.floor(eats)) < self.level
+                && is_no_drift(self.design, &model, eats, self.witness)
+        };
+        let rate = |eater: &Factor| {
+            let eats = Term::Waited(*eater);
+            (eats, self.design.slope(&fit, eats).slope)
+        };
+        let rates: Vec<(Term, f64)> = eaters.iter().map(rate).collect();
+        eaters.iter().all(eats) && rests_agree(self.waiting, self.design, &rates)
+    }
+
+    fn model(&self, eaters: &[Factor]) -> Vec<Term> {
+        let is_theirs = |f: &Factor| eaters.iter().any(|eater| eater.includes(*f));
+        let others = self.beside.iter();
+        let others = others.filter(|f| !is_theirs(f) && !f.is_sum() && **f != Factor::Time);
+        let mut model = vec![Term::One, Term::Time];
+        model.extend(others.map(|f| Term::of(*f)));
+        for eater in eaters {
+            model.extend([Term::Unit(*eater), Term::Waited(*eater)]);
+        }
+        if self.design.has(Term::Control) {
             model.push(Term::Control); // what the target was asked to keep
         }
-        let fit = design.fit(&model);
-        let better = best
-            .as_ref()
-            .is_none_or(|b| fit.log_likelihood > b.2.log_likelihood);
-        if fit.dof >= LEAST_DOF && better {
-            best = Some((factor, model, fit));
+        model
+    }
+
+    fn zombie(&self, eater: Factor, model: &[Term]) -> Zombie {
+        let body = interval(self.waiting, self.design, model, Term::Unit(eater));
+        Zombie {
+            factor: eater,
+            per_second: interval(self.waiting, self.design, model, Term::Waited(eater)),
+            body: (body.estimate.chance_above(0.0) <= BODY).then_some(body),
+            waited: self.design.column(Term::Waited(eater)).to_vec(),
         }
     }
-    best
-}
-
-fn model_of(factor: Factor, modes: &[Factor], beside: &[Factor]) -> Vec<Term> {
-    let includes = |other: &Factor| {
-        let sum = matches!(other, Factor::AllClosed | Factor::Abrupt);
-        *other == factor || sum || (factor == Factor::AllClosed && modes.contains(other))
-    };
-    let others = beside
-        .iter()
-        .filter(|f| !includes(f) && **f != Factor::Time);
-    let mut model = vec![Term::One, Term::Time];
-    model.extend(others.map(|f| Term::of(*f)));
-    model.extend([Term::Unit(factor), Term::Waited(factor)]);
-    model
 }
 
 fn is_no_drift(design: &Design, model: &[Term], eats: Term, witness: Witness) -> bool {
@@ -153,17 +223,18 @@ fn is_no_drift(design: &Design, model: &[Term], eats: Term, witness: Witness) ->
         && design.survives(model, eats, &[Term::Parabola, Term::Cubic], cubic)
 }
 
-/// While nobody is there, memory must grow at the rate that the doses say, in every rest.
-fn rests_agree(waiting: &Waiting, design: &Design, eats: Term, rate: f64) -> bool {
-    let (readings, seconds, waited) = (
-        design.readings(),
-        &waiting.rows.seconds,
-        design.column(eats),
-    );
+/// While nobody is there, memory must grow at the rates that the doses say, in every rest.
+fn rests_agree(waiting: &Waiting, design: &Design, rates: &[(Term, f64)]) -> bool {
+    let (readings, seconds) = (design.readings(), &waiting.rows.seconds);
+    let eaten = rates
+        .iter()
+        .map(|(eats, rate)| design.column(*eats).iter().map(|w| rate * w).collect());
+    let eaten: Vec<Vec<f64>> = eaten.collect();
+    let eaten = sum(eaten.iter().map(Vec::as_slice));
     let (mut product, mut square, mut each) = (0.0, 0.0, true);
     for &(i, j) in &waiting.rests {
         let got = readings[j] - readings[i] - waiting.growth_before * (seconds[j] - seconds[i]);
-        let wanted = rate * (waited[j] - waited[i]);
+        let wanted = eaten[j] - eaten[i];
         product += got * wanted;
         square += wanted * wanted;
         each &= got >= RESTS_AGREE.2 * wanted;
@@ -186,82 +257,16 @@ fn interval(waiting: &Waiting, design: &Design, model: &[Term], term: Term) -> I
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{
-            observations::Dose,
-            synthetic::{FIN, RST, Synthetic, quick, reference},
-        },
+        super::synthetic::{COMPLETE, FIN, RST, STALL, quick, reference, rested},
         *,
     };
 
-    /// Closes of each way before row 0: priming gave some of everything, and they eat, too.
-    const PRIMED: f64 = 180.0;
-    /// Length of a rest, in cycles.
-    const REST: f64 = 4.0;
-
-    /// The rows of a recording with rests after priming, at half time and at the end. After its close each connection of a way of
-    /// leaving eats `rate` bytes per second; in the rests `idle` bytes per second come on top, whoever closed.
-    fn waiting(recording: &Synthetic, eater: Factor, rate: f64, idle: f64) -> Waiting {
-        let mut rows = recording.observe();
-        let order = places(rows.rows());
-        let step = rows.cycle_seconds;
-        let since = |row: usize| -> f64 {
-            order[1..=row]
-                .iter()
-                .map(|p| if p.1 { REST * step } else { step })
-                .sum()
-        };
-        rows.seconds = (0..order.len()).map(since).collect();
-        rows.readings = order.iter().map(|p| rows.readings[p.0]).collect();
-        let control = rows.control.iter_mut();
-        control.for_each(|c| c.blocks = order.iter().map(|p| c.blocks[p.0]).collect());
-        for dose in &mut rows.doses {
-            dose.total = order.iter().map(|p| dose.total[p.0]).collect();
-            let waited = waited(dose, &rows.seconds);
-            if dose.factor == eater {
-                rows.readings
-                    .iter_mut()
-                    .zip(&waited)
-                    .for_each(|(y, w)| *y += rate * w);
-            }
-            dose.waited = dose.factor.is_connection().then_some(waited);
-        }
-        let rested = |row: usize| order[1..=row].iter().filter(|p| p.1).count();
-        for row in 1..order.len() {
-            rows.readings[row] += idle * REST * step * count(rested(row));
-        }
-        let rests = (1..order.len())
-            .filter(|&row| order[row].1)
-            .map(|row| (row - 1, row));
-        Waiting {
-            rests: rests.collect(),
-            rows,
-            growth_before: 0.0,
-        }
-    }
-
-    /// Which cycle each row belongs to, and whether it ends a rest.
-    fn places(cycles: usize) -> Vec<(usize, bool)> {
-        let rests = [0, cycles / 2, cycles - 1];
-        (0..cycles)
-            .flat_map(|i| [Some((i, false)), rests.contains(&i).then_some((i, true))])
-            .flatten()
-            .collect()
-    }
-
-    /// The time integral of the closes, priming included.
-    fn waited(dose: &Dose, seconds: &[f64]) -> Vec<f64> {
-        let mut sum = 0.0;
-        let mut out = vec![0.0];
-        for row in 1..seconds.len() {
-            let mean = f64::midpoint(dose.total[row - 1], dose.total[row]) + PRIMED;
-            sum += mean * (seconds[row] - seconds[row - 1]);
-            out.push(sum);
-        }
-        out
-    }
-
-    fn found(waiting: &Waiting) -> Option<Zombie> {
+    fn found(waiting: &Waiting) -> Vec<Zombie> {
         find(waiting, 0.001, &[], Witness::None)
+    }
+
+    fn told(waiting: &Waiting) -> Vec<Factor> {
+        found(waiting).iter().map(|z| z.factor).collect()
     }
 
     #[test]
@@ -271,11 +276,76 @@ mod tests {
             (quick(1).noise(500.0), 50.0),
             (reference(2), 300.0),
         ] {
-            let zombie = found(&waiting(&recording.leaks(RST, 2000.0), RST, bytes, 0.0)).unwrap();
+            let eats = rested(recording.leaks(RST, 2000.0)).eats(RST, bytes);
+            let [zombie] = &found(&eats.waiting())[..] else {
+                panic!("{bytes} B/s");
+            };
             let ends = zombie.per_second.low()..=zombie.per_second.high();
             assert!(zombie.factor == RST && ends.contains(&bytes), "{zombie:?}");
             let body = zombie.body.unwrap();
             assert!((body.low()..=body.high()).contains(&2000.0), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_client_left_is_one_zombie_and_not_its_likeliest_part() {
+        for seed in 0..8 {
+            for jitter in [0.0, 0.015] {
+                let server = |body| rested(quick(seed).cycles(28).leaks(body, 264.0));
+                let what = format!("seed {seed}, jitter {jitter} s");
+                let left = server(Factor::Left)
+                    .eats(Factor::Left, 256.0)
+                    .jitters(jitter)
+                    .waiting();
+                let [zombie] = &found(&left)[..] else {
+                    panic!("{what}: {:?}", told(&left));
+                };
+                let rate = zombie.per_second;
+                assert_eq!(zombie.factor, Factor::Left, "{what}");
+                assert!(
+                    (rate.low()..=rate.high()).contains(&256.0),
+                    "{what}: {rate:?}"
+                );
+                let rarely = server(Factor::Left)
+                    .eats(Factor::Left, 4.0)
+                    .jitters(jitter)
+                    .waiting();
+                assert_eq!(told(&rarely), [Factor::Left], "{what}");
+                let all = server(Factor::AllClosed)
+                    .eats(Factor::AllClosed, 64.0)
+                    .jitters(jitter)
+                    .waiting();
+                assert_eq!(told(&all), [Factor::AllClosed], "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_server_never_ends_a_stream_left_is_all() {
+        let eats = rested(reference(2))
+            .eats(Factor::AllClosed, 300.0)
+            .waiting();
+        assert_eq!(told(&eats), [Factor::AllClosed]);
+    }
+
+    #[test]
+    fn two_ways_of_leaving_may_eat_at_rates_of_their_own() {
+        for seed in 0..8 {
+            for two in [
+                [(COMPLETE, 50.0), (STALL, 300.0)],
+                [(FIN, 100.0), (RST, 300.0)],
+                [(COMPLETE, 300.0), (Factor::Left, 60.0)],
+            ] {
+                let server = rested(quick(seed)).jitters(0.002);
+                let eats = server.eats(two[0].0, two[0].1).eats(two[1].0, two[1].1);
+                let zombies = found(&eats.waiting());
+                for (factor, rate) in two {
+                    let zombie = zombies.iter().find(|z| z.factor == factor);
+                    let per_second = zombie.map(|z| z.per_second);
+                    let right = per_second.is_some_and(|i| (i.low()..=i.high()).contains(&rate));
+                    assert!(right && zombies.len() == 2, "seed {seed}: {zombies:?}");
+                }
+            }
         }
     }
 
@@ -287,21 +357,15 @@ mod tests {
                 quick(seed).noise(500.0),
                 quick(seed).walks(2000.0),
             ] {
-                assert_eq!(
-                    found(&waiting(&clean, FIN, 0.0, 0.0)),
-                    None,
-                    "clean, seed {seed}"
-                );
-                assert_eq!(
-                    found(&waiting(&clean.clone().leaks(RST, 500.0), FIN, 0.0, 0.0)),
-                    None,
-                    "leaks, seed {seed}"
-                );
-                assert_eq!(
-                    found(&waiting(&clean, FIN, 0.0, 3000.0)),
-                    None,
-                    "grows in rests, seed {seed}"
-                );
+                let leaky = clean.clone().leaks(RST, 500.0);
+                for (what, innocent) in [
+                    ("clean", rested(clean.clone())),
+                    ("leaks", rested(leaky)),
+                    ("leaks however", rested(clean.clone().leaks_however(500.0))),
+                    ("grows in rests", rested(clean).drips(3000.0)),
+                ] {
+                    assert_eq!(told(&innocent.waiting()), [], "{what}, seed {seed}");
+                }
             }
         }
     }
@@ -310,7 +374,7 @@ mod tests {
     fn what_grows_ever_faster_by_itself_is_a_drift() {
         for seed in 0..8 {
             for noise in [0.0, 2000.0] {
-                let mut convex = waiting(&quick(seed).noise(noise), FIN, 0.0, 0.0);
+                let mut convex = rested(quick(seed).noise(noise)).waiting();
                 let seconds = convex.rows.seconds.clone();
                 let curve = seconds.iter().map(|t| 2000.0 * t * t);
                 convex
@@ -319,7 +383,7 @@ mod tests {
                     .iter_mut()
                     .zip(curve)
                     .for_each(|(y, c)| *y += c);
-                assert_eq!(found(&convex), None, "seed {seed}, noise {noise} B");
+                assert_eq!(told(&convex), [], "seed {seed}, noise {noise} B");
             }
         }
     }
@@ -327,23 +391,23 @@ mod tests {
     #[test]
     fn what_eats_only_under_load_has_no_witness_in_the_rests() {
         for seed in 0..8 {
-            let mut asleep = waiting(&quick(seed), RST, 50.0, 0.0);
+            let mut asleep = rested(quick(seed)).eats(RST, 50.0).waiting();
             let rows = asleep.rows.rows();
             for (start, end) in asleep.rests.clone() {
                 let readings = &mut asleep.rows.readings;
                 let gained = readings[end] - readings[start];
                 (end..rows).for_each(|row| readings[row] -= 0.8 * gained);
             }
-            assert_eq!(found(&asleep), None, "seed {seed}");
+            assert_eq!(told(&asleep), [], "seed {seed}");
         }
     }
 
     #[test]
     fn every_rest_must_grow_at_about_the_rate_that_the_doses_say() {
-        let mut eats = waiting(&quick(1), RST, 50.0, 0.0);
+        let mut eats = rested(quick(1)).eats(RST, 50.0).waiting();
         let agree = |waiting: &Waiting, rate| {
             let design = Design::new(&waiting.rows, 0..waiting.rows.rows());
-            rests_agree(waiting, &design, Term::Waited(RST), rate)
+            rests_agree(waiting, &design, &[(Term::Waited(RST), rate)])
         };
         for (rate, wanted) in [
             (50.0, true),
@@ -357,7 +421,7 @@ mod tests {
         let (start, end) = eats.rests[0];
         eats.rows.readings[end] = eats.rows.readings[start];
         assert!(!agree(&eats, 50.0), "one rest in which nothing grew");
-        let mut drips = waiting(&quick(1), RST, 50.0, 0.0);
+        let mut drips = rested(quick(1)).eats(RST, 50.0).waiting();
         drips.growth_before = 1e6;
         assert!(
             !agree(&drips, 50.0),
@@ -367,12 +431,12 @@ mod tests {
 
     #[test]
     fn without_rests_or_without_their_readings_nothing_is_tested() {
-        let mut eats = waiting(&quick(1), RST, 50.0, 0.0);
-        assert!(found(&eats).is_some());
+        let mut eats = rested(quick(1)).eats(RST, 50.0).waiting();
+        assert_eq!(told(&eats), [RST]);
         let (_, end) = eats.rests[1];
         eats.rows.readings[end] = f64::NAN;
-        assert!(found(&eats).is_some(), "two rests are left");
+        assert_eq!(told(&eats), [RST], "two rests are left");
         eats.rests.truncate(1);
-        assert_eq!(found(&eats), None);
+        assert_eq!(told(&eats), []);
     }
 }

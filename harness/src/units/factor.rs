@@ -76,7 +76,9 @@ pub enum Factor {
     Closed(Leave),
     /// Every closed connection, however it closed.
     AllClosed,
-    /// Connections that closed without a goodbye (`rst` and `stall`).
+    /// Every closed connection that the client ended: all ways of leaving but `complete`.
+    Left,
+    /// Connections that closed without a goodbye (`rst`, `stall` and `vanish`).
     Abrupt,
     /// Sessions created.
     Session,
@@ -96,6 +98,7 @@ impl Factor {
         match self {
             Self::Closed(leave) => leave.name(),
             Self::AllClosed => "all",
+            Self::Left => "left",
             Self::Abrupt => "abrupt",
             Self::Session => "session",
             Self::Turn => "turn",
@@ -107,7 +110,25 @@ impl Factor {
 
     /// Whether one unit of it is one closed connection.
     pub const fn is_connection(self) -> bool {
-        matches!(self, Self::Closed(_) | Self::AllClosed | Self::Abrupt)
+        matches!(self, Self::Closed(_)) || self.is_sum()
+    }
+
+    /// Whether it sums up several ways of leaving.
+    pub const fn is_sum(self) -> bool {
+        matches!(self, Self::AllClosed | Self::Left | Self::Abrupt)
+    }
+
+    /// Whether what is given of another factor is given of this one: itself, or a part of the sum.
+    pub fn includes(self, other: Self) -> bool {
+        let Self::Closed(leave) = other else {
+            return self == other;
+        };
+        match self {
+            Self::AllClosed => true,
+            Self::Left => leave != Leave::Complete,
+            Self::Abrupt => matches!(leave, Leave::Rst | Leave::Stall | Leave::Vanish),
+            single => single == other,
+        }
     }
 }
 
@@ -128,6 +149,7 @@ impl FromStr for Factor {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let others = [
             Self::AllClosed,
+            Self::Left,
             Self::Abrupt,
             Self::Session,
             Self::Turn,
@@ -156,6 +178,8 @@ mod tests {
         }
         for factor in [
             Factor::AllClosed,
+            Factor::Left,
+            Factor::Abrupt,
             Factor::Session,
             Factor::Event,
             Factor::Time,

@@ -112,8 +112,8 @@ impl<'a> Search<'a> {
         let full = design.model(&factors.units);
         let joint = count(design.rows()) - count(full.len()) >= BIG;
         let stage = if joint { alpha } else { alpha / 2.0 };
-        let all = usize::from(factors.sums().contains(&Factor::AllClosed));
-        let hypotheses = factors.units.len() + all + usize::from(drift == Drift::Factor);
+        let pools = factors.pools().len();
+        let hypotheses = factors.units.len() + pools + usize::from(drift == Drift::Factor);
         Self {
             fit: design.fit(&full),
             level: stage / count(hypotheses.max(1)),
@@ -137,26 +137,36 @@ impl<'a> Search<'a> {
                 self.take(factor, &self.full.clone(), estimate.slope);
             }
         }
-        self.all_modes_together();
+        self.modes_together();
     }
 
-    /// The mean over the ways of leaving, if none of them is guilty alone.
-    fn all_modes_together(&mut self) {
-        let modes = self.design.factors.connections();
-        let alone = self
-            .found
-            .iter()
-            .chain(&self.saturating)
-            .any(|f| modes.contains(f));
-        if alone || !self.has_all() {
-            return;
+    /// The mean over ways of leaving of which none is guilty alone; of two such pools the one that explains more.
+    fn modes_together(&mut self) {
+        let factors = &self.design.factors;
+        let alone = |f: &Factor| self.found.contains(f) || self.saturating.contains(f);
+        let mut best: Option<(Factor, f64)> = None;
+        for pool in factors.pools() {
+            let members = factors.members(pool);
+            let terms: Vec<Term> = members.iter().copied().map(Term::of).collect();
+            let mean = self.design.mean_slope(&self.fit, &terms);
+            if members.iter().any(alone)
+                || !self.is_hit(pool, mean)
+                || !self.passes_guards(&self.model_of_sum(pool), pool)
+            {
+                continue;
+            }
+            let only = self
+                .design
+                .model(&[&[pool][..], &factors.others()].concat());
+            let likelihood = self.design.fit(&only).log_likelihood;
+            if best.is_none_or(|b| likelihood > b.1) {
+                best = Some((pool, likelihood));
+            }
         }
-        let terms: Vec<Term> = modes.into_iter().map(Term::of).collect();
-        let mean = self.design.mean_slope(&self.fit, &terms);
-        let model = self.model_of_sum(&[Factor::AllClosed]);
-        if self.is_hit(Factor::AllClosed, mean) && self.passes_guards(&model, Factor::AllClosed) {
-            let slope = self.slope_in(&model, Factor::AllClosed).slope;
-            self.take(Factor::AllClosed, &model, slope);
+        if let Some((pool, _)) = best {
+            let model = self.model_of_sum(pool);
+            let slope = self.slope_in(&model, pool).slope;
+            self.take(pool, &model, slope);
         }
     }
 
@@ -199,11 +209,11 @@ impl<'a> Search<'a> {
         best
     }
 
-    /// Never two of: `all`, `abrupt`, and their members.
+    /// Never two of: `all`, `left`, `abrupt`, and their members.
     fn is_settled(&self, factor: Factor) -> bool {
         let excludes = |found: &Factor| {
-            let second_sum = is_sum(factor) && found.is_connection();
-            let member = is_sum(*found) && self.design.factors.members(*found).contains(&factor);
+            let second_sum = factor.is_sum() && found.is_connection();
+            let member = found.is_sum() && self.design.factors.members(*found).contains(&factor);
             *found == factor || second_sum || member
         };
         self.saturating.contains(&factor) || self.found.iter().any(excludes)
@@ -223,36 +233,33 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The same leak in every mode is one finding: "however the client leaves".
+    /// The same leak in every mode is one finding: "however the client leaves"; failing that, the same in every mode but one:
+    /// "that the client leaves".
     fn pool(&mut self) {
-        let modes = self.design.factors.connections();
-        let any = self.found.iter().any(|f| modes.contains(f));
-        if self.joint
-            && any
-            && self.has_all()
-            && !self.found.contains(&Factor::AllClosed)
-            && self.modes_agree(&modes)
-        {
-            self.found.push(Factor::AllClosed);
-        }
-        if self.found.contains(&Factor::AllClosed) {
-            self.found.retain(|f| !modes.contains(f));
+        for pool in self.design.factors.pools() {
+            let members = self.design.factors.members(pool);
+            let known = self.found.iter().any(|f| f.is_sum());
+            let any = self.found.iter().any(|f| members.contains(f));
+            if self.joint && any && !known && self.modes_agree(pool) {
+                self.found.push(pool);
+            }
+            if self.found.contains(&pool) {
+                self.found.retain(|f| !members.contains(f));
+            }
         }
     }
 
-    fn modes_agree(&self, modes: &[Factor]) -> bool {
-        let model = self.model_of_sum(&[Factor::AllClosed]);
-        let pooled = self.slope_in(&model, Factor::AllClosed).slope;
+    fn modes_agree(&self, pool: Factor) -> bool {
+        let model = self.model_of_sum(pool);
+        let pooled = self.slope_in(&model, pool).slope;
         let reach = student::quantile(0.975, self.fit.dof);
         let agrees = |mode: &Factor| {
             let one = self.design.slope(&self.fit, Term::of(*mode));
             one.chance_above(0.0) < 0.05
                 && (one.slope - pooled).abs() <= (reach * one.se).max(0.1 * pooled)
         };
-        modes.iter().all(agrees)
-            && self
-                .design
-                .persists(&model, Term::of(Factor::AllClosed), pooled)
+        self.design.factors.members(pool).iter().all(agrees)
+            && self.design.persists(&model, Term::of(pool), pooled)
     }
 
     fn has_all(&self) -> bool {
@@ -279,21 +286,27 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A sum over ways of leaving beside everything that is no way of leaving.
-    fn model_of_sum(&self, sums: &[Factor]) -> Vec<Term> {
-        let others = self.design.factors.others();
-        self.design.model(&[sums, &others].concat())
+    /// A sum over ways of leaving beside everything that is not in it.
+    fn model_of_sum(&self, sum: Factor) -> Vec<Term> {
+        self.design.model(&self.beside_sum(sum))
+    }
+
+    fn beside_sum(&self, sum: Factor) -> Vec<Factor> {
+        let factors = &self.design.factors;
+        [
+            &[sum][..],
+            &factors.other_connections(sum),
+            &factors.others(),
+        ]
+        .concat()
     }
 
     fn finish(self, observations: &Observations, drift: Drift) -> Look {
         let design = self.design;
         let mut asked = design.factors.units.clone();
         asked.extend(self.has_all().then_some(Factor::AllClosed));
-        asked.extend(
-            self.found
-                .contains(&Factor::Abrupt)
-                .then_some(Factor::Abrupt),
-        );
+        let sums = self.found.iter().copied().filter(|f| f.is_sum());
+        asked.extend(sums.filter(|f| *f != Factor::AllClosed));
         asked.extend((drift == Drift::Factor).then_some(Factor::Time));
         let interval = |f: &Factor| {
             (
@@ -330,9 +343,8 @@ impl<'a> Search<'a> {
 
     /// Beside which terms a factor's interval is taken: all of them if there are rows enough, else only what was found.
     fn interval_model(&self, factor: Factor) -> Vec<Term> {
-        let modes = self.design.factors.connections();
-        if is_sum(factor) {
-            return self.interval_model_of_sum(factor, &modes);
+        if factor.is_sum() {
+            return self.interval_model_of_sum(factor);
         }
         if self.joint {
             return self.full.clone();
@@ -341,27 +353,33 @@ impl<'a> Search<'a> {
             .found
             .iter()
             .copied()
-            .filter(|f| !(is_sum(*f) && modes.contains(&factor)));
+            .filter(|f| !(f.is_sum() && self.includes(*f, factor)));
         let mut all: Vec<Factor> = beside.collect();
         all.push(factor);
         self.design.model(&all)
     }
 
-    fn interval_model_of_sum(&self, sum: Factor, modes: &[Factor]) -> Vec<Term> {
-        let members = self.design.factors.members(sum);
-        let mut beside: Vec<Factor> = vec![sum];
-        beside.extend(modes.iter().filter(|m| !members.contains(m)));
-        let others = self.design.factors.others().into_iter();
-        beside.extend(others.filter(|f| self.joint || self.found.contains(f)));
+    /// Whether a sum says something about a factor: `left` says nothing about `complete`; what is abrupt is judged against all.
+    fn includes(&self, sum: Factor, factor: Factor) -> bool {
+        match sum {
+            Factor::Left => self.design.factors.members(sum).contains(&factor),
+            _ => factor.is_connection(),
+        }
+    }
+
+    fn interval_model_of_sum(&self, sum: Factor) -> Vec<Term> {
+        let mut beside = self.beside_sum(sum);
+        beside.retain(|f| f.is_connection() || self.joint || self.found.contains(f));
         self.design.model(&beside)
     }
 
-    /// Every effect at once, with `all` in place of the modes where they were pooled.
+    /// Every effect at once, with a sum in place of the modes where they were pooled.
     fn effects(&self) -> Effects {
-        let pooled = self.found.contains(&Factor::AllClosed);
+        let pools = self.design.factors.pools();
+        let pooled = self.found.iter().find(|f| pools.contains(f));
         let mut factors = match (self.joint, pooled) {
-            (true, true) => [&[Factor::AllClosed][..], &self.design.factors.others()].concat(),
-            (true, false) => self.design.factors.units.clone(),
+            (true, Some(pool)) => self.beside_sum(*pool),
+            (true, None) => self.design.factors.units.clone(),
             (false, _) => self.found.clone(),
         };
         factors.retain(|f| *f != Factor::Time);
@@ -380,10 +398,6 @@ impl<'a> Search<'a> {
             factors,
         }
     }
-}
-
-fn is_sum(factor: Factor) -> bool {
-    matches!(factor, Factor::AllClosed | Factor::Abrupt)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::{
-    super::synthetic::{EARLY, FIN, ORPHAN, QUICK, RST, STALL, Shape, Synthetic, quick, reference},
+    super::synthetic::{
+        COMPLETE, EARLY, FIN, ORPHAN, QUICK, RST, STALL, Shape, Synthetic, quick, reference,
+    },
     *,
 };
 use crate::diagnose::{observations::Dose, stats::order::greatest};
@@ -37,6 +39,41 @@ fn a_leak_in_every_way_of_leaving_is_one_finding() {
     }
     let found = judged(&reference(5).leaks_however(1024.0));
     assert_eq!(found.leaks, [Factor::AllClosed]);
+}
+
+#[test]
+fn a_leak_in_every_way_that_the_client_leaves_is_one_finding_and_completing_is_clean() {
+    for seed in 0..8 {
+        for (noise, bytes) in [(0.0, 32.0), (100.0, 128.0), (500.0, 128.0)] {
+            let found = judged(&quick(seed).leaks(Factor::Left, bytes).noise(noise));
+            let what = format!("seed {seed}, noise {noise} B");
+            assert_eq!(found.leaks, [Factor::Left], "{what}");
+            let interval = found.interval(Factor::Left).unwrap();
+            assert!(
+                (interval.low()..=interval.high()).contains(&bytes),
+                "{what}: {interval:?}"
+            );
+            assert!(found.interval(COMPLETE).unwrap().low() <= 0.0, "{what}");
+            assert!(
+                found.effects.factors.starts_with(&[Factor::Left, COMPLETE]),
+                "{what}"
+            );
+        }
+    }
+    let few = judged(&quick(5).cycles(12).leaks(Factor::Left, 128.0));
+    assert_eq!(
+        (few.joint, few.leaks.as_slice()),
+        (false, &[Factor::Left][..])
+    );
+    assert!(few.interval(COMPLETE).unwrap().upper() < 64.0);
+}
+
+#[test]
+fn a_stream_that_ends_may_leak_otherwise_than_one_that_is_left() {
+    let both = quick(3).leaks(Factor::Left, 64.0).leaks(COMPLETE, 256.0);
+    let mut found = judged(&both.noise(100.0)).leaks;
+    found.sort();
+    assert_eq!(found, [COMPLETE, Factor::Left]);
 }
 
 #[test]
@@ -76,11 +113,15 @@ fn a_sum_and_its_members_are_never_accused_together() {
                 .leaks_however(256.0)
                 .leaks(RST, 256.0);
             let found = judged(&uneven.noise(100.0));
-            let sum =
-                found.leaks.contains(&Factor::AllClosed) || found.leaks.contains(&Factor::Abrupt);
-            let modes = found.leaks.iter().filter(|f| f.is_connection()).count();
+            let covered = |f: &Factor| {
+                let mut others = found.leaks.iter().filter(|other| *other != f);
+                others.any(|other| {
+                    found.factors.members(*other).contains(f) || f.is_sum() && other.is_sum()
+                })
+            };
+            let connections = || found.leaks.iter().filter(|f| f.is_connection());
             assert!(
-                modes > 0 && (!sum || modes == 1),
+                connections().count() > 0 && !connections().any(covered),
                 "seed {seed}: {:?}",
                 found.leaks
             );
@@ -97,7 +138,7 @@ fn the_scan_skips_what_a_finding_already_covers() {
         search.found.push(found);
         search.is_settled(factor)
     };
-    use Factor::{Abrupt, AllClosed, Session, Turn};
+    use Factor::{Abrupt, AllClosed, Left, Session, Turn};
     for (found, factor, wanted) in [
         (RST, RST, true),
         (RST, FIN, false),
@@ -107,6 +148,10 @@ fn the_scan_skips_what_a_finding_already_covers() {
         (Abrupt, STALL, true),
         (Abrupt, FIN, false),
         (Abrupt, AllClosed, true),
+        (Left, RST, true),
+        (Left, COMPLETE, false),
+        (Left, AllClosed, true),
+        (COMPLETE, Left, true),
         (AllClosed, Session, false),
         (Session, AllClosed, false),
         (Session, Turn, false),

@@ -62,8 +62,9 @@ impl Speaker<'_> {
                 let ends = sentence::range(self.signal, leak.interval.low(), leak.interval.high());
                 let rate = sentence::amount(leak.interval.estimate.slope);
                 let text = format!(
-                    "every {} goes on eating {rate} B per second after it has closed ({ends})",
-                    sentence::one(factor)
+                    "every {} goes on eating {rate} B per second after it has closed ({ends}){}",
+                    sentence::one(factor),
+                    self.busy_too()
                 );
                 let mut finding =
                     self.about(Statement::Zombie, factor, self.signal, &leak.interval, text);
@@ -71,6 +72,20 @@ impl Speaker<'_> {
                 finding
             }
         }
+    }
+
+    /// CPU with nobody connected is a zombie's second witness, and needs no other explanation.
+    fn busy_too(&self) -> String {
+        let residue = self.judgement.residue.map(|residue| {
+            let micros = sentence::amount(residue.cores_per_closed * 1e6);
+            format!("; CPU agrees: {micros} µs per second and closed connection with nobody there")
+        });
+        residue.unwrap_or_default()
+    }
+
+    fn has_zombies(&self) -> bool {
+        let eats = |leak: &Leak| matches!(leak.effect, Effect::PerSecond(_));
+        self.judgement.leaks.iter().any(eats)
     }
 
     fn counters(&self) -> Vec<Finding> {
@@ -124,10 +139,11 @@ impl Speaker<'_> {
             finding.assumptions.push("no factor was accused: what would decide is a forced collection before every reading, more cycles, or a longer last rest".into());
             all.push(finding);
         };
+        let explained = &self.judgement.explained;
         if let Some(growth) = self
             .judgement
             .growth
-            .filter(|g| g.found && !self.judgement.retained)
+            .filter(|g| g.found && !self.judgement.retained && !explained.covers(g.last - g.first))
         {
             let text = format!(
                 "with nobody connected, memory never fell back: its lowest points rose by {}, more than the {} that a warm process may gain, and did not slow down",
@@ -136,7 +152,8 @@ impl Speaker<'_> {
             );
             say(Signal::Rss, None, None, "bytes", text);
         }
-        if let Some(idle) = self.judgement.idle_growth {
+        let idle_growth = self.judgement.idle_growth;
+        if let Some(idle) = idle_growth.filter(|g| !explained.covers_idle(g.per_second)) {
             let text = format!(
                 "{} grows by {} B per second while nobody is connected, before the first connection as after the last ({} … {} between rests)",
                 self.name(),
@@ -152,7 +169,7 @@ impl Speaker<'_> {
                 text,
             );
         }
-        if let Some(residue) = self.judgement.residue {
+        if let Some(residue) = self.judgement.residue.filter(|_| !self.has_zombies()) {
             let text = format!(
                 "with nobody connected, CPU rose by {} of a core as connections had closed ({} µs per second and closed connection): work outlives its clients",
                 sentence::amount(residue.rise),
@@ -279,8 +296,15 @@ impl Speaker<'_> {
             (Statement::ControlMissed, "missed")
         };
         let ends = sentence::range(self.signal, interval.low(), interval.high());
+        let hidden =
+            !seen && self.has_zombies() && (interval.low()..=interval.high()).contains(&wanted);
+        let why = if hidden {
+            "; it drowns in what the closed eat"
+        } else {
+            ""
+        };
         let text = format!(
-            "the positive control was {verb}: {} blocks of {} B were kept on purpose, and {} B per block were seen ({ends})",
+            "the positive control was {verb}: {} blocks of {} B were kept on purpose, and {} B per block were seen ({ends}){why}",
             sentence::amount(control.blocks.last().copied().unwrap_or(0.0)),
             sentence::amount(wanted),
             sentence::amount(kept),

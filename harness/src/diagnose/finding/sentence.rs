@@ -87,6 +87,7 @@ pub fn one(factor: Factor) -> &'static str {
     match factor {
         Factor::Closed(leave) => connection(leave),
         Factor::AllClosed => "connection, however the client leaves",
+        Factor::Left => "connection that the client leaves",
         Factor::Abrupt => "connection that ends without a goodbye",
         Factor::Session => "session",
         Factor::Turn => "turn",

@@ -7,7 +7,7 @@ use crate::diagnose::{
     observations::Kind,
     rests::Rest,
     signal::Signal,
-    synthetic::{EARLY, FIN, RST, Shape, Synthetic, quick, reference},
+    synthetic::{EARLY, FIN, RST, Shape, Synthetic, quick, reference, rested},
     verdict::{Evidence, Memory, Rules, judge},
 };
 
@@ -159,6 +159,52 @@ fn growth_while_nobody_is_there_is_told_but_no_factor_is_named() {
     );
     assert_eq!(found.findings[0].factor, Some(Factor::Time));
     assert!(found.text.contains("200 B per second"), "{}", found.text);
+}
+
+#[test]
+fn a_zombie_is_told_once_and_explains_what_it_ate() {
+    let server = rested(quick(1).cycles(28)).eats(Factor::Left, 256.0);
+    let waiting = server.jitters(0.002).waiting();
+    let mut rows = waiting.rows.clone();
+    for (_, end) in &waiting.rests {
+        rows.readings[*end] = f64::NAN;
+    }
+    let rows = rows.without_gaps().0;
+    let rest = |closed: f64| Rest {
+        closed,
+        seconds: 10.0,
+        cpu: Some(0.01 + closed * 1e-4),
+        ..Rest::default()
+    };
+    let found = told(&Evidence {
+        envelope: Some(Envelope {
+            least: rows.readings.clone(),
+            closed: vec![0.0; rows.readings.len()],
+            last_rest: None,
+        }),
+        memory: vec![Memory {
+            signal: Signal::Allocated,
+            rows,
+        }],
+        rests: [0.0, 1700.0, 3300.0, 4500.0].map(rest).to_vec(),
+        waiting: Some(waiting),
+        ..Evidence::default()
+    });
+    let [zombie] = all(&found, Statement::Zombie)[..] else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(zombie.factor, Some(Factor::Left));
+    let sentence = "every connection that the client leaves goes on eating 256 B per second after it has closed";
+    assert!(zombie.text.starts_with(sentence), "{}", zombie.text);
+    assert!(zombie.text.contains("CPU agrees"), "{}", zombie.text);
+    for told_twice in [
+        Statement::UnexplainedGrowth,
+        Statement::Inconclusive,
+        Statement::ControlMissed,
+    ] {
+        assert_eq!(all(&found, told_twice), Vec::<&Finding>::new());
+    }
+    assert_eq!(all(&found, Statement::NoLeak).len(), 4);
 }
 
 #[test]

@@ -18,8 +18,12 @@ use super::{
     signal::Signal,
     soak,
     stats::order::median,
-    zombies::{self, Waiting, Witness},
+    zombies::{self, Waiting, Witness, Zombie},
 };
+
+mod explained;
+
+pub use explained::Explained;
 
 /// One memory signal, a row per reading.
 #[derive(Clone, Debug)]
@@ -73,7 +77,9 @@ impl Tolerance {
     /// The tolerance of one factor; drift and the control have none.
     pub fn of(&self, factor: Factor) -> f64 {
         match factor {
-            Factor::Closed(_) | Factor::AllClosed | Factor::Abrupt => self.connection,
+            Factor::Closed(_) | Factor::AllClosed | Factor::Left | Factor::Abrupt => {
+                self.connection
+            }
             Factor::Session => self.session,
             Factor::Turn => self.turn,
             Factor::Event => self.event,
@@ -147,11 +153,12 @@ pub struct Judgement {
     pub signal: Option<Signal>,
     /// What memory follows.
     pub leaks: Vec<Leak>,
-    /// An interval for every effect asked about.
+    /// An interval for every effect asked about, as the method has them: those beside a zombie come from the model without it
+    /// (its §12.15). What is told comes from `look`.
     pub intervals: Vec<(Effect, Interval)>,
     /// Factors whose effect flattens.
     pub saturating: Vec<Factor>,
-    /// The look that carries the verdict; `None` before a soak has rows enough.
+    /// The look that carries the verdict, in the presence of the zombies; `None` before a soak has rows enough.
     pub look: Option<Look>,
     /// The other memory signals.
     pub others: Vec<(Signal, Look)>,
@@ -167,6 +174,8 @@ pub struct Judgement {
     pub growth: Option<Growth>,
     /// Whether the growth of the envelope is pages that the allocator keeps: live bytes did not follow.
     pub retained: bool,
+    /// What the accused account for.
+    pub explained: Explained,
     /// Rows left out because a number was missing, by position.
     pub gaps: Vec<usize>,
     /// Readings a soak left out until the caches were full.
@@ -213,6 +222,7 @@ impl Judgement {
             idle_growth: None,
             growth: None,
             retained: false,
+            explained: Explained::default(),
             gaps: Vec::new(),
             skipped: 0,
             outlook: Vec::new(),
@@ -242,7 +252,10 @@ impl Judgement {
         self.leaks = leaks_of(&first);
         let accused = first.leaks.clone();
         self.adopt(first);
-        self.look_for_zombies(evidence.waiting.as_ref(), rules.alpha, &accused);
+        if let Some(waiting) = &evidence.waiting {
+            self.look_for_zombies(waiting, rules.alpha, &accused);
+            self.explained = Explained::by(&self.leaks, waiting);
+        }
         self.growth = evidence.envelope.as_ref().and_then(Envelope::growth);
         if self.signal == Some(Signal::Allocated) {
             self.idle_growth = rests::idle_growth(&evidence.rests, Signal::Allocated.floor());
@@ -260,32 +273,52 @@ impl Judgement {
         self.look = Some(look);
     }
 
-    /// Where a closed connection eats on, the joint fit speaks for that way of leaving.
-    fn look_for_zombies(&mut self, waiting: Option<&Waiting>, alpha: f64, accused: &[Factor]) {
+    /// Where closed connections eat on, the joint fit speaks for their ways of leaving, and everything else is looked at again
+    /// beside what they ate.
+    fn look_for_zombies(&mut self, waiting: &Waiting, alpha: f64, accused: &[Factor]) {
         let witness = if self.residue.is_some() {
             Witness::Cpu
         } else {
             Witness::None
         };
-        let found = waiting.and_then(|w| zombies::find(w, alpha, accused, witness));
-        let Some(zombie) = found else {
-            return;
+        let find = |beside: &[Factor]| zombies::find(waiting, alpha, beside, witness);
+        let look_beside = |zombies: &[Zombie]| {
+            let rows = waiting.fed(zombies);
+            look(&rows, 0..rows.rows(), alpha, Drift::Nuisance)
         };
-        let all = zombie.factor == Factor::AllClosed;
-        let replaced = |f: Factor| f == zombie.factor || (all && f.is_connection());
+        let mut zombies = find(accused);
+        if zombies.is_empty() {
+            return;
+        }
+        // What leaks otherwise shows only beside the curve, and the curve's body is sure only beside what leaks otherwise.
+        let again = find(&look_beside(&zombies).leaks);
+        if !again.is_empty() {
+            zombies = again;
+        }
+        let beside = look_beside(&zombies);
+        self.leaks = leaks_of(&beside);
+        self.saturating.clone_from(&beside.saturating);
+        for zombie in &zombies {
+            self.accuse(zombie, &beside);
+        }
+        self.look = Some(beside);
+    }
+
+    /// A zombie speaks for its ways of leaving: their bytes at once are its body, unless they are part of a leak that is wider.
+    fn accuse(&mut self, zombie: &Zombie, look: &Look) {
+        let eater = zombie.factor;
+        let is_its_own = |f: Factor| eater.includes(f) || (eater.is_sum() && f.is_sum());
         self.leaks
-            .retain(|l| !matches!(l.effect, Effect::Per(f) if replaced(f)));
-        let rows = self.look.as_ref().map_or(0, |l| l.rows);
-        let body = zombie.body.map(|b| (Effect::Per(zombie.factor), b));
-        let told = [
-            Some((Effect::PerSecond(zombie.factor), zombie.per_second)),
-            body,
-        ];
-        for (effect, interval) in told.into_iter().flatten() {
+            .retain(|l| !matches!(l.effect, Effect::Per(f) if is_its_own(f)));
+        let is_wider = |l: &Leak| matches!(l.effect, Effect::Per(f) if f.includes(eater));
+        let body = zombie.body.filter(|_| !self.leaks.iter().any(is_wider));
+        let body = body.map(|b| (Effect::Per(eater), b));
+        let eats = (Effect::PerSecond(eater), zombie.per_second);
+        for (effect, interval) in std::iter::once(eats).chain(body) {
             self.leaks.push(Leak {
                 effect,
                 interval,
-                rows,
+                rows: look.rows,
             });
             self.intervals.retain(|i| i.0 != effect);
             self.intervals.push((effect, interval));

@@ -1,7 +1,10 @@
 //! The order of the verdicts, and what each needs.
 
 use super::*;
-use crate::diagnose::synthetic::{FIN, RST, Shape, Synthetic, quick, reference, soak};
+use crate::diagnose::{
+    observations::sum,
+    synthetic::{COMPLETE, FIN, RST, Shape, Synthetic, quick, reference, rested, soak},
+};
 
 fn evidence(signal: Signal, recording: &Synthetic) -> Evidence {
     let rows = recording.observe();
@@ -199,6 +202,118 @@ fn the_first_memory_signal_carries_the_verdict() {
         (Verdict::Clean, Some(Signal::Allocated))
     );
     assert_eq!(judgement.others[0].1.leaks, [FIN]);
+}
+
+/// What `--defect zombie-producer` looks like: whoever leaves goes on eating, in bites, and its task has a body.
+fn zombies(seed: u64, per_second: f64) -> Evidence {
+    let server = quick(seed).cycles(28).leaks(Factor::Left, per_second);
+    let server = rested(server).eats(Factor::Left, per_second);
+    let mut evidence = with_rests(server.jitters(0.015).waiting());
+    let rows = &evidence.memory[0].rows;
+    let closed = rows.doses.iter().filter(|d| d.factor.is_connection());
+    evidence.envelope = Some(Envelope {
+        least: rows.readings.iter().map(|live| 20e6 + live).collect(),
+        closed: sum(closed.map(|d| d.total.as_slice())),
+        last_rest: None,
+    });
+    evidence.rests = busy_rests();
+    evidence
+}
+
+fn with_rests(waiting: Waiting) -> Evidence {
+    let mut cycles = waiting.rows.clone();
+    for (_, end) in &waiting.rests {
+        cycles.readings[*end] = f64::NAN; // the end of a rest is no cycle's reading
+    }
+    Evidence {
+        memory: vec![Memory {
+            signal: Signal::Allocated,
+            rows: cycles.without_gaps().0,
+        }],
+        waiting: Some(waiting),
+        ..Evidence::default()
+    }
+}
+
+#[test]
+fn beside_a_zombie_everything_else_is_judged_without_its_curve() {
+    for seed in 0..8 {
+        for per_second in [16.0, 64.0, 256.0] {
+            let evidence = zombies(seed, per_second);
+            let judgement = judged(&evidence);
+            let what = format!("seed {seed}, {per_second} B/s");
+            let accused: Vec<Effect> = judgement.leaks.iter().map(|l| l.effect).collect();
+            let eats = Effect::PerSecond(Factor::Left);
+            assert_eq!(accused[0], eats, "{what}");
+            let only_its_own = |e: &Effect| *e == eats || *e == Effect::Per(Factor::Left);
+            assert!(accused.iter().all(only_its_own), "{what}: {accused:?}");
+            let look = judgement.look.as_ref().unwrap();
+            let tolerance = Tolerance::default();
+            for factor in [COMPLETE, Factor::Session, Factor::Turn, Factor::Event] {
+                let bound = look.interval(factor).unwrap().upper();
+                assert!(bound < tolerance.of(factor), "{what}: {factor} {bound}");
+            }
+            assert!(
+                judgement
+                    .growth
+                    .is_some_and(|g| judgement.explained.covers(g.last - g.first))
+            );
+            let control = look.control.unwrap();
+            assert!(
+                (control.low()..=control.high()).contains(&256.0),
+                "{what}: {control:?}"
+            );
+            assert!(
+                per_second > 64.0 || control.low() > 0.0,
+                "{what}: {control:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_part_of_a_wider_leak_is_not_told_beside_it() {
+    let accused = |eater: Factor, leaky: Factor| {
+        let server = rested(quick(1).leaks(leaky, 256.0)).eats(eater, 64.0);
+        let leaks = judged(&with_rests(server.waiting())).leaks.into_iter();
+        leaks.map(|l| l.effect).collect::<Vec<Effect>>()
+    };
+    use Effect::{Per, PerSecond};
+    let all = Factor::AllClosed;
+    for (eater, leaky, wanted) in [
+        (FIN, all, vec![Per(all), PerSecond(FIN)]),
+        (FIN, FIN, vec![PerSecond(FIN), Per(FIN)]),
+        (all, all, vec![PerSecond(all), Per(all)]),
+        (
+            Factor::Left,
+            Factor::Session,
+            vec![Per(Factor::Session), PerSecond(Factor::Left)],
+        ),
+    ] {
+        assert_eq!(accused(eater, leaky), wanted, "{eater} eats, {leaky} leaks");
+    }
+}
+
+#[test]
+fn a_leak_explains_what_it_took_and_nothing_else() {
+    let mut leak = evidence(Signal::Rss, &quick(1).leaks(RST, 4096.0));
+    let rows = rested(quick(1).leaks(RST, 4096.0)).waiting();
+    leak.waiting = Some(rows);
+    let explained = judged(&leak).explained;
+    let taken = 4096.0 * 480.0; // eight doses of sixty
+    assert!(
+        (explained.bytes / taken - 1.0).abs() < 0.05,
+        "{explained:?}"
+    );
+    assert!(explained.covers(1.9 * taken) && !explained.covers(2.2 * taken));
+    assert!(
+        !explained.covers_idle(100.0),
+        "nothing was taken in the rests: {explained:?}"
+    );
+    assert!(
+        !Explained::default().covers_idle(0.0),
+        "without rests nothing is known of them"
+    );
 }
 
 #[test]
