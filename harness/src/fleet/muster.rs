@@ -12,7 +12,7 @@ use super::message::Report;
 const MOST_PROBLEMS: usize = 64;
 
 /// Every worker as last heard of.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Muster {
     members: Vec<Member>,
     latency: Latency,
@@ -61,13 +61,10 @@ pub(super) struct Loss {
 }
 
 impl Muster {
-    pub(super) fn new(workers: usize) -> Self {
-        Self {
-            members: (0..workers).map(|_| Member::default()).collect(),
-            latency: Latency::default(),
-            problems: vec![],
-            losses: vec![],
-        }
+    /// One more worker; returns its index.
+    pub(super) fn join(&mut self) -> usize {
+        self.members.push(Member::default());
+        self.members.len() - 1
     }
 
     /// So many openings are to come from a worker; from one that is gone, they are lost at once.
@@ -224,6 +221,12 @@ mod tests {
     use super::*;
     use crate::fleet::message::{Asked, Latencies};
 
+    fn muster(workers: usize) -> (Muster, Tally) {
+        let mut muster = Muster::default();
+        (0..workers).for_each(|index| assert_eq!(muster.join(), index));
+        (muster, Tally::default())
+    }
+
     fn report(opened: u64, closed: u64, told: u64, pending: u64) -> Report {
         let mut counts = Counts {
             opened,
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn reports_add_up_and_a_loss_is_counted_once() {
-        let (mut muster, tally) = (Muster::new(2), Tally::default());
+        let (mut muster, tally) = muster(2);
         muster.plan(0, 10, &tally);
         muster.plan(1, 9, &tally);
         assert_eq!(tally.counts().pending, 19);
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let (mut muster, tally) = (Muster::new(1), Tally::default());
+        let (mut muster, tally) = muster(1);
         muster.plan(0, 5, &tally);
         muster.report(0, report(5, 3, 5, 0), &tally).unwrap();
         for (wrong, why) in [
@@ -293,7 +296,7 @@ mod tests {
 
     #[test]
     fn equal_problems_of_two_workers_are_one() {
-        let (mut muster, tally) = (Muster::new(2), Tally::default());
+        let (mut muster, tally) = muster(2);
         let problem = |what: &str, count| Problem {
             what: what.into(),
             count,

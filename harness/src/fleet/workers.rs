@@ -112,9 +112,8 @@ impl Fleet {
         tally: Arc<Tally>,
         ports: Arc<PortBook>,
     ) -> io::Result<Self> {
-        let count = usize::try_from(config.workers.get()).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
-            muster: Mutex::new(Muster::new(count)),
+            muster: Mutex::default(),
             news: Condvar::new(),
             clock,
             tally,
@@ -128,7 +127,7 @@ impl Fleet {
             ticket: AtomicU64::new(0),
         };
         for segment in Segment::all(config.workers) {
-            let worker = Worker::start(config, segment, fleet.workers.len(), &fleet.shared)?;
+            let worker = Worker::start(config, segment, &fleet.shared)?;
             fleet.workers.push(worker);
         }
         Ok(fleet)
@@ -252,12 +251,7 @@ impl Drop for Fleet {
 }
 
 impl Worker {
-    fn start(
-        config: &FleetConfig,
-        segment: Segment,
-        index: usize,
-        shared: &Arc<Shared>,
-    ) -> io::Result<Self> {
+    fn start(config: &FleetConfig, segment: Segment, shared: &Arc<Shared>) -> io::Result<Self> {
         let mut child = Command::new(&config.program)
             .arg("worker")
             .stdin(Stdio::piped())
@@ -278,9 +272,14 @@ impl Worker {
             clock: ClockCheck::default(),
         };
         let output = output.ok_or(io::ErrorKind::BrokenPipe)?;
+        let index = shared.muster().join();
         let ready = worker.listen(output, index, config.workers, shared)?;
-        if let Err(error) = worker.introduce(config, shared) {
-            return Err(worker.give_up(&format!("cannot be told what to do: {error}")));
+        match worker.introduce(config, shared) {
+            // Whoever has gone already is asked why: its last words count.
+            Err(error) if !error.is_end() => {
+                return Err(worker.give_up(&format!("cannot be told what to do: {error}")));
+            }
+            _ => {}
         }
         match ready.recv_timeout(START_WITHIN) {
             Ok(Ok(clock)) => worker.clock = clock,
