@@ -73,8 +73,7 @@ fn answer(mut stream: TcpStream, guests: &Guests) -> Option<()> {
     let port = stream.peer_addr().ok()?.port();
     guests.lock().unwrap().push((port, target));
     stream.write_all(text.as_bytes()).ok()?;
-    stream.read(&mut [0]).ok()?;
-    None
+    stream.read_exact(&mut [0]).ok() // it never says more: this ends when it goes
 }
 
 fn script(path: &str) -> Script {
@@ -145,6 +144,7 @@ impl Stage {
         let config = FleetConfig {
             workers: NonZeroU32::new(workers).unwrap(),
             program: us(),
+            answer_within: Duration::from_secs(5),
             drive,
         };
         let fleet = Fleet::start(&config, clock, Arc::clone(&tally), Arc::clone(&ports)).unwrap();
@@ -379,6 +379,7 @@ fn a_worker_that_is_none_is_refused_with_one_sentence() {
         let config = FleetConfig {
             workers: NonZeroU32::MIN,
             program,
+            answer_within: PATIENCE,
             drive: drive(([127, 0, 0, 1], 1).into()),
         };
         let started = Fleet::start(&config, Clock::start(), Arc::default(), Arc::default());

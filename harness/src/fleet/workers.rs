@@ -29,8 +29,6 @@ use crate::{
 
 /// How long a worker may take to start.
 const START_WITHIN: Duration = Duration::from_secs(20);
-/// How long it may take to answer; the loop behind it turns in milliseconds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take to end.
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// How often its clock is compared with ours.
@@ -43,6 +41,9 @@ pub struct FleetConfig {
     pub workers: NonZeroU32,
     /// What is started: ourselves. Gets one argument, `worker`.
     pub program: PathBuf,
+    /// How long a worker may take to answer. The loop behind it turns in milliseconds, but on a crowded machine that may take seconds; and
+    /// whoever is given up takes all its streams along.
+    pub answer_within: Duration,
     /// What each of them drives; its segment and its limit of open connections are set for it.
     pub drive: DriveConfig,
 }
@@ -54,6 +55,7 @@ pub struct Fleet {
     workers: Vec<Worker>,
     shared: Arc<Shared>,
     ticket: AtomicU64,
+    answer_within: Duration,
 }
 
 /// One worker as it is now.
@@ -125,6 +127,7 @@ impl Fleet {
             workers: vec![],
             shared,
             ticket: AtomicU64::new(0),
+            answer_within: config.answer_within,
         };
         for segment in Segment::all(config.workers) {
             let worker = Worker::start(config, segment, &fleet.shared)?;
@@ -160,13 +163,13 @@ impl Fleet {
     }
 
     /// Waits until every worker has done all that it was told so far, and has reported: from then on the counts are exact, as long as
-    /// nothing happens. A worker that does not answer in 10 s is of no use to anybody: it is ended, and counted as lost.
+    /// nothing happens. A worker that does not answer in time is of no use to anybody: it is ended, and counted as lost.
     pub fn sync(&self) {
         let ticket = self.ticket.fetch_add(1, Relaxed) + 1;
         self.tell_all(|| Order::Report(ticket));
         if self
             .shared
-            .wait(ANSWER_WITHIN, |muster| muster.all_answered(ticket))
+            .wait(self.answer_within, |muster| muster.all_answered(ticket))
         {
             return;
         }

@@ -1,6 +1,6 @@
 //! Who plays the load: one thread of ours, or worker processes of ourselves.
 
-use std::{env, fmt, num::NonZeroU32, sync::Arc};
+use std::{env, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -14,6 +14,9 @@ use crate::{
     timeline::{Clock, Counts, Elapsed, PortBook, Tally},
     units::bytes,
 };
+
+/// How long a worker may take to answer. A crowded machine once took 20 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a crew is to be able to do.
 #[derive(Clone, Copy, Debug)]
@@ -185,6 +188,7 @@ fn fleet(
     Ok(FleetConfig {
         workers,
         program: env::current_exe().map_err(SoakError::Drive)?,
+        answer_within: ANSWER_WITHIN,
         drive,
     })
 }
