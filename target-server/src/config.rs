@@ -193,6 +193,7 @@ macro_rules! settings {
     (
         required { $($name:ident: $type:ty = $default:literal, $env:literal, $help:literal;)* }
         optional { $($opt:ident: $opt_type:ty, $opt_env:literal, $opt_help:literal;)* }
+        switches { $($switch:ident, $switch_env:literal, $switch_help:literal;)* }
     ) => {
         /// One layer of configuration: what a command line, with its environment, or a file says.
         #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -208,6 +209,11 @@ macro_rules! settings {
                 #[arg(long, env = $opt_env, help = $opt_help)]
                 pub $opt: Option<$opt_type>,
             )*
+            $(
+                #[doc = $switch_help]
+                #[arg(long, env = $switch_env, help = $switch_help, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+                pub $switch: Option<bool>,
+            )*
             /// A planted leak, `NAME` or `NAME=every:N` (one in N); repeatable, several at once.
             #[arg(long, env = "TARGET_DEFECT", value_delimiter = ',', value_name = "NAME[=every:N]")]
             #[serde(default)]
@@ -219,6 +225,7 @@ macro_rules! settings {
         pub struct Config {
             $(#[doc = $help] pub $name: $type,)*
             $(#[doc = $opt_help] pub $opt: Option<$opt_type>,)*
+            $(#[doc = $switch_help] pub $switch: bool,)*
             /// The planted leaks; all honest by default.
             pub defects: Defects,
         }
@@ -229,6 +236,7 @@ macro_rules! settings {
                 Self {
                     $($name: self.$name.or(below.$name),)*
                     $($opt: self.$opt.or(below.$opt),)*
+                    $($switch: self.$switch.or(below.$switch),)*
                     defect: if self.defect.is_empty() { below.defect } else { self.defect },
                 }
             }
@@ -237,6 +245,7 @@ macro_rules! settings {
                 Ok(Config {
                     $($name: self.$name.unwrap_or_else(|| $default.parse().expect("a test parses every default")),)*
                     $($opt: self.$opt,)*
+                    $($switch: self.$switch.unwrap_or(false),)*
                     defects: Defects::parse(&self.defect)?,
                 })
             }
@@ -245,6 +254,7 @@ macro_rules! settings {
         const KEYS: &[Key] = &[
             $(Key { name: stringify!($name), env: $env, default: Some($default), help: $help },)*
             $(Key { name: stringify!($opt), env: $opt_env, default: None, help: $opt_help },)*
+            $(Key { name: stringify!($switch), env: $switch_env, default: Some("false"), help: $switch_help },)*
         ];
     };
 }
@@ -287,6 +297,12 @@ settings! {
         admin_token: String, "TARGET_ADMIN_TOKEN", "Bearer token of the admin listener; generated when not given";
         token_file: PathBuf, "TARGET_TOKEN_FILE", "Where a generated token is written (mode 0600); a file in the temporary folder when not given";
         ready_file: PathBuf, "TARGET_READY_FILE", "Gets {pid, public, admin, token_file} as JSON once both listeners accept";
+    tls_cert: PathBuf, "TARGET_TLS_CERT", "PEM file with the certificate chain: the public listener speaks TLS, and HTTP/2 to those who ask for it by ALPN";
+    tls_key: PathBuf, "TARGET_TLS_KEY", "PEM file with its private key";
+    }
+    switches {
+    tls_self_signed, "TARGET_TLS_SELF_SIGNED", "TLS with a certificate made for this run, for localhost; it is written beside the ready file, as .pem";
+    h2c, "TARGET_H2C", "Plain HTTP/2 to those who begin with it (prior knowledge); HTTP/1.1 to everyone else";
     }
 }
 
@@ -368,6 +384,22 @@ impl Config {
             (
                 self.max_connections == 0,
                 "--max-connections must be at least 1",
+            ),
+            (
+                self.tls_cert.is_some() != self.tls_key.is_some(),
+                "--tls-cert and --tls-key come together",
+            ),
+            (
+                self.tls_self_signed && self.tls_cert.is_some(),
+                "either --tls-self-signed, or --tls-cert and --tls-key",
+            ),
+            (
+                self.tls_self_signed && self.workers > 1,
+                "--tls-self-signed is for one worker: give several of them --tls-cert and --tls-key",
+            ),
+            (
+                self.h2c && (self.tls_self_signed || self.tls_cert.is_some()),
+                "--h2c is HTTP/2 without TLS; with TLS clients ask for HTTP/2 by ALPN",
             ),
             (
                 self.max_header_bytes < ByteSize::kib(8),
@@ -489,6 +521,8 @@ mod tests {
             ),
             (vec!["--workers", "0"], "at least 1"),
             (vec!["--max-header-bytes", "1KiB"], "at least 8KiB"),
+            (vec!["--tls-cert", "c.pem"], "come together"),
+            (vec!["--h2c", "--tls-self-signed"], "without TLS"),
             (vec!["--defect", "no-such-leak"], "no-such-leak"),
         ] {
             let text = parse(&args).expect_err("refused").to_string();

@@ -7,12 +7,15 @@ mod instruments;
 mod listener;
 mod process;
 mod routes;
+mod secure;
 mod sessions;
 mod signal;
 mod stream;
 mod supervisor;
 
 use std::{cell::Cell, io, net::TcpListener, rc::Rc, sync::Arc};
+
+use tokio_rustls::TlsAcceptor;
 
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
@@ -21,6 +24,7 @@ use tokio::{
 
 pub use instruments::Allocator;
 pub use process::main_with;
+pub use secure::Secure;
 
 use admin::Admin;
 use config::Config;
@@ -29,12 +33,14 @@ use instruments::{Counters, Settle, metrics::Metrics};
 use sessions::{Limits, Sessions};
 use signal::Signal;
 
-/// The two sockets a server is given; both are bound and listening.
+/// The two sockets a server is given, both bound and listening, and what the public one speaks.
 pub struct Listeners {
     /// For everybody: chat, feeds, history.
     pub public: TcpListener,
     /// For the harness: the instruments.
     pub admin: TcpListener,
+    /// TLS on the public one.
+    pub secure: Option<Secure>,
 }
 
 /// Serves until `shutdown`, then drains. The data path is this thread and nothing else; the instruments answer on a thread of their own.
@@ -58,7 +64,7 @@ pub fn serve(
     let admin = Admin::start(listeners.admin, token, move || admin::Backend::Own(own))?;
     listeners.public.set_nonblocking(true)?;
     local_runtime()?.block_on(async {
-        let server = Rc::new(Server::new(config, counters, allocator));
+        let server = Rc::new(Server::new(config, listeners.secure, counters, allocator));
         tokio::task::spawn_local(async move { settle.answer(allocator).await });
         tokio::task::spawn_local(sweep(Rc::clone(&server), allocator));
         let public = tokio::net::TcpListener::from_std(listeners.public)?;
@@ -72,6 +78,8 @@ pub fn serve(
 /// What every connection of the data thread shares.
 pub(crate) struct Server {
     pub(crate) config: Config,
+    /// What answers the handshakes of TLS; plain without it.
+    pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) metrics: Metrics,
     pub(crate) sessions: Sessions,
@@ -86,7 +94,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(config: Config, counters: Arc<Counters>, allocator: Allocator) -> Self {
+    fn new(
+        config: Config,
+        secure: Option<Secure>,
+        counters: Arc<Counters>,
+        allocator: Allocator,
+    ) -> Self {
         let leaks = Rc::new(Leaks::plant(&config.defects, allocator));
         let bytes = |size: bytesize::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
         let limits = Limits {
@@ -102,6 +115,7 @@ impl Server {
             sessions: Sessions::new(limits, Arc::clone(&counters), Rc::clone(&leaks)),
             leaks,
             config,
+            tls: secure.map(|secure| secure.config.into()),
             counters,
             drain: Signal::default(),
             cut: Signal::default(),

@@ -2,6 +2,7 @@
 //!
 //! In: a bound socket. Out: requests for [`routes`], and a [`Peer`] for everybody who serves one connection.
 //! At the connection limit a newcomer is answered 503 by a short task; when even accepting fails, the loop backs off.
+//! With TLS or `h2c`, what a peer speaks is found out first; the plain path is the same as without them.
 //! A connection ends when its peer leaves, when its peer takes nothing for the write timeout, when it is cut, or by the drain.
 
 use std::{
@@ -13,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -22,6 +26,8 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
+use tokio_rustls::TlsAcceptor;
+
 use crate::{Server, instruments::ConnectionState, routes, signal::Signal};
 
 /// Newcomers being told 503 at once; beyond, the socket is closed without a word.
@@ -29,6 +35,15 @@ const REFUSING_AT_ONCE: u32 = 64;
 /// How long a refused newcomer may take to say its request, so that our answer is not lost to a reset.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 66\r\n\r\n{\"error\":\"overloaded\",\"message\":\"the connection limit is reached\"}";
+
+/// What whoever speaks plainly on a TLS port is told.
+const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 78\r\n\r\n{\"error\":\"tls\",\"message\":\"this port speaks TLS: the URL begins with https://\"}";
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: &[u8] = &[0x16];
+/// How a client begins that knows that we speak HTTP/2: no method of HTTP/1.1 does.
+const HTTP2_PREFACE: &[u8] = b"PRI ";
+/// Streams of HTTP/2 on one connection.
+const STREAMS_AT_ONCE: u32 = 1000;
 
 /// How the other side went away, as its socket told us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +73,8 @@ pub(crate) struct Peer {
     state: Cell<ConnectionState>,
     left: Cell<PeerLeft>,
     timed_out: Cell<bool>,
+    /// The connection that carries it: then it is one stream of HTTP/2 among others, and no connection of its own.
+    carrier: Option<Rc<Peer>>,
     /// Raised to close the connection at once, whatever is still queued for it.
     pub(crate) cut: Signal,
 }
@@ -71,14 +88,30 @@ impl Peer {
             state: Cell::new(ConnectionState::Waiting),
             left: Cell::new(PeerLeft::No),
             timed_out: Cell::new(false),
+            carrier: None,
+            cut: Signal::default(),
+        }
+    }
+
+    /// One stream of HTTP/2. The connection is counted once, and its socket tells how everybody on it left.
+    fn on(carrier: &Rc<Self>) -> Self {
+        Self {
+            server: Rc::clone(&carrier.server),
+            state: Cell::new(ConnectionState::Waiting),
+            left: Cell::new(PeerLeft::No),
+            timed_out: Cell::new(false),
+            carrier: Some(Rc::clone(carrier)),
             cut: Signal::default(),
         }
     }
 
     /// Moves the connection to another state.
     pub(crate) fn become_state(&self, state: ConnectionState) {
-        self.server.counters.leave(self.state.replace(state));
-        self.server.counters.enter(state);
+        let before = self.state.replace(state);
+        if self.carrier.is_none() {
+            self.server.counters.leave(before);
+            self.server.counters.enter(state);
+        }
     }
 
     /// What it is doing.
@@ -88,17 +121,24 @@ impl Peer {
 
     /// How the client went away, if it did.
     pub(crate) fn left(&self) -> PeerLeft {
-        self.left.get()
+        self.carrier
+            .as_ref()
+            .map_or(self.left.get(), |carrier| carrier.left())
     }
 
     /// Whether the write timeout ended it.
     pub(crate) fn timed_out(&self) -> bool {
-        self.timed_out.get()
+        self.carrier
+            .as_ref()
+            .map_or(self.timed_out.get(), |carrier| carrier.timed_out())
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        if self.carrier.is_some() {
+            return;
+        }
         self.server.counters.leave(self.state.get());
         self.server.counters.connections.end(0);
     }
@@ -223,21 +263,148 @@ async fn serve_connection(
         patience: server.config.write_timeout.get(),
         stalled: None,
     };
-    let service = service_fn(|request| routes::answer(&server, &peer, request));
+    let ended = speak(io, &server, &peer).await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, peer_left = peer.left().name(), "connection");
+    }
+    server.leaks.connection_ended(peer.state(), peer.left());
+    drop((slot, counted));
+}
+
+/// Why a connection ended otherwise than by agreement.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("plain text where TLS is spoken")]
+    NotTls,
+    #[error("no handshake in time")]
+    NoHandshake,
+    #[error("the handshake failed: {0}")]
+    Handshake(io::Error),
+}
+
+/// Answers in what the peer speaks. What is not the plain path is boxed: a plain connection must not weigh more for it.
+async fn speak(io: Io, server: &Rc<Server>, peer: &Rc<Peer>) -> Result<(), Broken> {
+    match &server.tls {
+        Some(tls) => Box::pin(speak_securely(tls, io, server, peer)).await,
+        None if server.config.h2c => Box::pin(speak_either(io, server, peer)).await,
+        None => http1(io, server, peer).await,
+    }
+}
+
+async fn speak_either(io: Io, server: &Rc<Server>, peer: &Rc<Peer>) -> Result<(), Broken> {
+    if begins_with(&io.socket, server, HTTP2_PREFACE).await {
+        http2(io, server, peer).await
+    } else {
+        http1(io, server, peer).await
+    }
+}
+
+async fn speak_securely(
+    tls: &TlsAcceptor,
+    io: Io,
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+) -> Result<(), Broken> {
+    if !begins_with(&io.socket, server, TLS_HANDSHAKE).await {
+        decline(io.socket, SPEAKS_TLS).await;
+        return Err(Broken::NotTls);
+    }
+    let handshake = timeout(server.config.header_timeout.get(), tls.accept(io));
+    let stream = tokio::select! {
+        biased;
+        () = server.cut.raised() => return Ok(()),
+        done = handshake => done.map_err(|_| Broken::NoHandshake)?.map_err(Broken::Handshake)?,
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        Box::pin(http2(stream, server, peer)).await // a handshake's state is not kept for it
+    } else {
+        Box::pin(http1(stream, server, peer)).await
+    }
+}
+
+/// Looks at the first bytes without taking them. A peer that says nothing in time is nobody we can talk to: whoever is asked next says so.
+async fn begins_with(socket: &TcpStream, server: &Server, expected: &[u8]) -> bool {
+    let mut seen = [0; 4];
+    let look = async {
+        loop {
+            let length = socket.peek(&mut seen[..expected.len()]).await?;
+            if length == expected.len() || length == 0 || seen[..length] != expected[..length] {
+                return Ok::<_, io::Error>(&seen[..length] == expected);
+            }
+            // The rest is under way; an edge tells of it, and there is no other to wait for.
+            tokio::task::yield_now().await;
+        }
+    };
+    matches!(
+        timeout(server.config.header_timeout.get(), look).await,
+        Ok(Ok(true))
+    )
+}
+
+async fn http1(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+) -> Result<(), Broken> {
+    let service = service_fn(|request| routes::answer(server, peer, request));
     let connection = http1::Builder::new()
         .half_close(false)
         .timer(TokioTimer::new())
         .header_read_timeout(server.config.header_timeout.get())
         .max_buf_size(usize::try_from(server.config.max_header_bytes.0).unwrap_or(usize::MAX))
         .serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
+    let connection = pin!(connection);
+    until_its_end(connection, server, peer, |it| it.graceful_shutdown()).await
+}
+
+async fn http2(
+    io: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    server: &Rc<Server>,
+    peer: &Rc<Peer>,
+) -> Result<(), Broken> {
+    peer.become_state(ConnectionState::Streaming);
+    let service = service_fn(|request| {
+        let stream = Rc::new(Peer::on(peer));
+        let server = Rc::clone(server);
+        async move { routes::answer(&server, &stream, request).await }
+    });
+    let connection = http2::Builder::new(OnThisThread)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_AT_ONCE)
+        // Clients that ask and leave at once are what we are for, not an attack.
+        .max_pending_accept_reset_streams(STREAMS_AT_ONCE as usize)
+        .max_header_list_size(u32::try_from(server.config.max_header_bytes.0).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(io), service);
+    let connection = pin!(connection);
+    until_its_end(connection, server, peer, |it| it.graceful_shutdown()).await
+}
+
+/// Streams of HTTP/2 are tasks of the data thread, like everything else.
+#[derive(Clone, Copy)]
+struct OnThisThread;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for OnThisThread {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// Serves until the peer leaves, it is cut, or the drain is over.
+async fn until_its_end<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    server: &Server,
+    peer: &Peer,
+    shut_down: impl FnOnce(Pin<&mut C>),
+) -> Result<(), Broken> {
     let ended = tokio::select! {
         biased;
         () = peer.cut.raised() => Ok(()),
         () = server.cut.raised() => Ok(()),
         ended = connection.as_mut() => ended,
         () = server.drain.raised() => {
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
             tokio::select! {
                 biased;
                 () = peer.cut.raised() => Ok(()),
@@ -246,11 +413,7 @@ async fn serve_connection(
             }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, peer_left = peer.left().name(), "connection");
-    }
-    server.leaks.connection_ended(peer.state(), peer.left());
-    drop((slot, counted));
+    Ok(ended?)
 }
 
 fn tune(socket: &TcpStream, server: &Server) {
@@ -268,7 +431,13 @@ fn tune(socket: &TcpStream, server: &Server) {
     }
 }
 
-async fn refuse(mut socket: TcpStream, peer: Rc<Peer>, slot: Slot, counted: crate::TaskCount) {
+async fn refuse(socket: TcpStream, peer: Rc<Peer>, slot: Slot, counted: crate::TaskCount) {
+    decline(socket, REFUSAL).await;
+    drop((peer, slot, counted));
+}
+
+/// Hears a request to its end, and says this instead of an answer.
+async fn decline(mut socket: TcpStream, words: &[u8]) {
     let talk = async {
         let mut head = [0; 1024];
         let mut end = [0; 4];
@@ -281,13 +450,12 @@ async fn refuse(mut socket: TcpStream, peer: Rc<Peer>, slot: Slot, counted: crat
                 }),
             }
         }
-        socket.write_all(REFUSAL).await?;
+        socket.write_all(words).await?;
         socket.shutdown().await
     };
     if let Ok(Err(error)) = timeout(REFUSAL_PATIENCE, talk).await {
         tracing::debug!(%error, "refused");
     }
-    drop((peer, slot, counted));
 }
 
 /// The socket, watched: how the peer left, and whether it still takes what we write.
@@ -418,12 +586,11 @@ mod tests {
 
     #[test]
     fn the_refusal_says_its_own_length() {
-        let text = std::str::from_utf8(REFUSAL).expect("ASCII");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(
-            head.ends_with(&format!("content-length: {}", body.len())),
-            "{}",
-            body.len()
-        );
+        for words in [REFUSAL, SPEAKS_TLS] {
+            let text = std::str::from_utf8(words).expect("ASCII");
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+            let length = format!("content-length: {}", body.len());
+            assert!(head.ends_with(&length), "{length}");
+        }
     }
 }

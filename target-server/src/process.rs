@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     Allocator, Listeners,
     config::{self, Cli, Config, ConfigError, LogFormat},
+    secure::{Secure, SecureError},
     supervisor,
 };
 
@@ -42,6 +43,8 @@ pub(crate) enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Secure(#[from] SecureError),
     #[error("the server stopped")]
     Serve(#[from] io::Error),
 }
@@ -53,6 +56,9 @@ pub(crate) struct Ready {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) token_file: Option<PathBuf>,
+    /// The certificate that was made for this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// The whole program, under the allocator the binary chose.
@@ -72,7 +78,10 @@ pub fn main_with(allocator: Allocator) -> ExitCode {
             }
             eprintln!("target-server: {text}");
             ExitCode::from(
-                if matches!(error, StartError::Config(_) | StartError::Listen { .. }) {
+                if matches!(
+                    error,
+                    StartError::Config(_) | StartError::Listen { .. } | StartError::Secure(_)
+                ) {
                     2
                 } else {
                     1
@@ -103,12 +112,17 @@ fn start(cli: Cli, allocator: Allocator) -> Result<(), StartError> {
     let listeners = Listeners {
         public: listen(config.listen, parent.is_some())?,
         admin: listen(config.admin_listen, false)?,
+        secure: Secure::of(&config)?,
     };
     let ready = Ready {
         pid: std::process::id(),
         public: listeners.public.local_addr()?,
         admin: listeners.admin.local_addr()?,
         token_file: token.file.clone(),
+        certificate: listeners
+            .secure
+            .as_ref()
+            .and_then(|secure| secure.certificate.clone()),
     };
     // The kernel accepts for us from here on; a request sent now is answered once the runtime runs.
     announce(&config, &ready)?;

@@ -98,6 +98,7 @@ async fn supervise(
         public: plan.public,
         admin: admin.local_addr()?,
         token_file: token.file.clone(),
+        certificate: None,
     };
     let workers = Workers::new(Rc::clone(&table), token.text.clone(), allocator)?;
     let admin = tokio::net::TcpListener::from_std(admin)?;
