@@ -131,12 +131,17 @@ impl Bench {
 
     /// One reader who stalls; what his server found.
     fn stall(&self, more: &[&str], user: Option<u32>) -> Result<Found, String> {
+        self.abandon("--how=stall", more, user)
+    }
+
+    /// One client who leaves so; what his server found.
+    fn abandon(&self, how: &str, more: &[&str], user: Option<u32>) -> Result<Found, String> {
         let port = free_port();
         let file = self.folder.path().join(format!("found-{}", more.len()));
         let url = format!("http://127.0.0.1:{port}/events");
         let mut command = Command::new(&self.program);
         command
-            .args(["abandon", "--how=stall", "--connections=1", "--ramp=1ms"])
+            .args(["abandon", how, "--connections=1", "--ramp=1ms"])
             .args(["--for=3s", "--quiet", "--format=json", "--url", &url])
             .args(more)
             .arg("--")
@@ -236,6 +241,24 @@ fn it_takes_no_privilege_and_the_server_stays_who_it_is() {
     let own = rustix::process::getuid().as_raw();
     assert_eq!(found.user, user.unwrap_or(own));
     assert!(found.taken <= 64 << 10, "{found:?}");
+}
+
+#[test]
+fn everyone_may_vanish_in_isolation() {
+    let user = rustix::process::geteuid().is_root().then_some(NOBODY);
+    let bench = Bench::new();
+    let Some(found) = skipped(bench.abandon("--how=vanish", &["--isolate"], user)) else {
+        return;
+    };
+    assert_eq!(found.report["problems"], serde_json::json!([]));
+    assert_eq!(found.report["closed"]["vanish"], 1);
+    // Three seconds later the server still has it, with all that was not acknowledged.
+    let held = &found.report["held_by_kernel"]["vanish"];
+    assert_eq!(held["streams"], 1, "{held}");
+    let queued = held["send_queue_bytes"].as_u64().unwrap();
+    assert!(queued > 4096 && queued <= found.taken as u64, "{found:?}");
+    let note = found.report["notes"][1].as_str().unwrap();
+    assert!(note.contains("TCP_REPAIR"), "{note}");
 }
 
 #[test]

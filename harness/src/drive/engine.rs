@@ -29,7 +29,7 @@ use super::{
     pacer::{Next, Opening, Pacer, Stays},
     timers::{Armed, Timers},
     trouble::{Problem, Trouble},
-    vanish::{self, Vanished},
+    vanish::{Vanished, can_vanish},
     world::World,
 };
 
@@ -378,8 +378,8 @@ impl Engine {
         let script = script.filter(|_| opening.script < self.world.scripts.len());
         let script = script.ok_or_else(|| format!("script {} does not exist", opening.script))?;
         if opening.leave == Leave::Vanish {
-            vanish::possible().map_err(|error| {
-                format!("not opened: nobody can vanish here, since the kernel takes no socket filter: {error}")
+            can_vanish().map_err(|error| {
+                format!("not opened: to vanish takes CAP_NET_ADMIN here ({error}): be root, or use --isolate")
             })?;
         }
         self.make_room()?;

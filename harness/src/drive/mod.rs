@@ -51,7 +51,7 @@ use world::World;
 pub use latency::Latency;
 pub use tls::{Tls, Trust};
 pub use trouble::Problem;
-pub use vanish::Farewell;
+pub use vanish::{Farewell, can_vanish};
 pub use world::Limits;
 
 /// The buffers that everybody reads into: one of the loop, and another of TLS.

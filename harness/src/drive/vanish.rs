@@ -3,7 +3,8 @@
 //! The kernel drops every segment that comes for the socket before TCP sees it (a socket filter that keeps no byte), so the server's
 //! data is neither acknowledged nor refused; and we send nothing. That is what a pulled cable looks like from the other end: the
 //! connection stays ESTABLISHED, its send queue grows, its kernel sends again and again, and gives up after a quarter of an hour.
-//! Needs no privilege and no namespace of its own, and touches nothing but this socket, so it works against any server.
+//! Touches nothing but this socket, so it needs no namespace and works against any server. Whether it takes `CAP_NET_ADMIN` is the kernel's
+//! to say: long ago everyone could attach a filter, 6.18 wants it for TCP; `--isolate` gives it to everyone, within the private network.
 //!
 //! Cost: the descriptor stays open, with its socket in our kernel; a close would be a FIN. When the room is needed, and at the end,
 //! the first ones are let go as quietly as this machine allows: see [`Farewell`].
@@ -56,11 +57,11 @@ impl Farewell {
     }
 }
 
-/// Whether clients can vanish on this machine.
+/// Whether clients can vanish here.
 ///
 /// # Errors
-/// The kernel takes no socket filters: there is no way to be silent without them.
-pub(super) fn possible() -> io::Result<()> {
+/// The kernel takes no socket filter of ours: there is no way to be silent without one.
+pub fn can_vanish() -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     deafen(&SockRef::from(&socket))
 }
