@@ -266,8 +266,8 @@ fn a_worker_that_dies_is_said_and_counted_and_the_others_go_on() {
         "what was planned for the dead"
     );
     stage.fleet.recall();
-    let counts = stage.counts();
-    assert!(is_over(&counts) && counts.ended[End::AsPlanned as usize] == 8);
+    until("everybody to leave", || is_over(&stage.counts()));
+    assert_eq!(stage.counts().ended[End::AsPlanned as usize], 8);
     assert_eq!(stage.fleet.died(), None);
     for worker in [0, 2] {
         kill_process(stage.pid(worker), Signal::KILL).unwrap();

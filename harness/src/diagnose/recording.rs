@@ -215,7 +215,9 @@ impl<'a> Rows<'a> {
             self.since_first(rows, &closed(*leave))
                 .is_some_and(|total| total.iter().any(|units| *units > 0.5))
         };
-        for leave in Leave::ALL.into_iter().filter(happened) {
+        // A chat is read to its end, so `complete` without a dose of its own is only another name for its sessions and turns.
+        let besides = |leave: &Leave| *leave != Leave::Complete && happened(leave);
+        for leave in Leave::ALL.into_iter().filter(besides) {
             if !factors.contains(&Factor::Closed(leave)) {
                 factors.push(Factor::Closed(leave));
             }

@@ -292,8 +292,8 @@ mod tests {
         for (rates, found) in [
             (&[100.0, 101.0, 99.0, 100.0][..], true),
             (&[5460.0, 2560.0, 2200.0, 2560.0], true), // and a standing population that warms up before
-            (&[1000.0, 600.0, 200.0, 50.0], false), // warms up
-            (&[1000.0, 900.0, 600.0, 450.0], false), // slows down
+            (&[1000.0, 600.0, 200.0, 50.0], false),    // warms up
+            (&[1000.0, 900.0, 600.0, 450.0], false),   // slows down
             (&[0.0, 800.0, 1600.0, 2400.0], false), // follows the closes: zombies are judged elsewhere
             (&[10.0, 10.0, 10.0, 10.0], false),     // below the floor
             (&[100.0, 100.0], false),               // two points are no trend

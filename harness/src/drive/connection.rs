@@ -157,7 +157,10 @@ impl Connection {
     /// How long it took to connect, from when the plan opened it.
     pub(super) fn connected(&self, now: Elapsed, world: &mut World) {
         Tally::add(&world.tally.connected, 1);
-        record(&mut world.latency.connect, now.since(self.waits_from.into()));
+        record(
+            &mut world.latency.connect,
+            now.since(self.waits_from.into()),
+        );
     }
 
     /// Renders the request of this exchange into the world's buffer.

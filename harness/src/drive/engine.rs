@@ -407,9 +407,7 @@ impl Engine {
                     self.ports.note(local.port(), opening.leave);
                 }
                 let connection = Connection::new(opening, script, now);
-                let key = self
-                    .clients
-                    .insert(Client::new(line, connection, opening));
+                let key = self.clients.insert(Client::new(line, connection, opening));
                 self.opened(key, done);
             }
             Err(source) => {

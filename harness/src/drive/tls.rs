@@ -183,11 +183,6 @@ struct Step {
 }
 
 impl TlsLine {
-    /// The protocol that the handshake agreed upon; `None`: no handshake yet, or the server does not care.
-    pub(super) fn protocol(&self) -> Option<&[u8]> {
-        self.session.alpn_protocol()
-    }
-
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut half = std::mem::take(&mut self.half);
         let step = self.step(&mut half, &mut [], bytes);

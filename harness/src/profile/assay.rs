@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{
-    units::{ByteSize, Leave, Period},
-};
+use crate::units::{ByteSize, Leave, Period};
 
 /// Cycles of dose, drain, probe, settle, read, with every factor on in a random part of them (the method, §3).
 #[derive(Debug, Deserialize)]

@@ -103,7 +103,8 @@ impl Head {
         let mut response = httparse::Response::new(&mut headers);
         let used = match response
             .parse(bytes)
-            .map_err(|error| HeadError::of(bytes, error))? {
+            .map_err(|error| HeadError::of(bytes, error))?
+        {
             Status::Partial => return Ok(Parsed::Partial),
             Status::Complete(used) => used,
         };
