@@ -20,7 +20,7 @@ pub(super) struct DiagnoseArguments {
     /// A run directory.
     #[arg(group = "what")]
     run: Option<PathBuf>,
-    /// A CSV that anything else recorded, one row a second: t_s, phase, cycle, rss_bytes, closed_<way>_total, sessions_created_total,
+    /// A CSV that anything else recorded, one row a second: t_s, phase, cycle, rss_bytes, closed_WAY_total, sessions_created_total,
     /// events_total; and, if known, live_connections, live_sessions, cpu_seconds, fds, threads, heap_used_bytes.
     #[arg(long, value_name = "FILE", group = "what")]
     trace: Option<PathBuf>,
