@@ -62,7 +62,7 @@ impl Keeper {
     }
 }
 
-/// Bytes of the registry's tree per session, measured on one of [`TREE`] random names.
+/// Bytes of the registry's tree per session, measured on one of many random names.
 fn share_of_the_tree(plant: &Plant) -> usize {
     const TREE: u64 = 4096;
     let bytes = plant.weigh(|| {
