@@ -13,7 +13,7 @@ const RESERVED: u64 = 100;
 /// More than this in one thread would not be served in time, whatever the limit.
 const MOST_A_WORKER: u64 = 100_000;
 /// Per cent of an address's ports that are planned for. Linux gives out every second one first and looks for a free one in order: until
-/// half of them are in use that takes microseconds, from then on it tries 14,000 in vain every time (seen: an opening took 5 ms).
+/// half of them are in use that is quick, from then on it tries 14,000 in vain every time (seen: 1,000 openings a second became a few).
 const PORTS_USED: u64 = 40;
 /// Addresses that are used at most: 127.0.0.1 to 127.0.0.254.
 const MOST_SOURCES: u64 = 254;

@@ -15,7 +15,7 @@ use crate::{
     units::bytes,
 };
 
-/// How long a worker may take to answer. A crowded machine once took 20 s.
+/// How long a worker may take to answer. More than 10 s were seen, on a crowded machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a crew is to be able to do.
