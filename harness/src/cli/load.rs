@@ -8,20 +8,27 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, exit::Usage, isolate, print, refuse_remote, say, signals};
+use super::{
+    Exit,
+    carriage::{CarriageArguments, warn},
+    exit::Usage,
+    isolate, print, refuse_remote, say, signals,
+};
 use crate::{
     plan::{Batch, Exchange, Expect, Request, Script, SessionUse, Stay, Unit},
     profile::Workers,
-    soak::{self, LoadReport, LoadSetup, Stop},
+    soak::{self, LoadReport, LoadSetup, Stop, Url},
     units::{Leave, Period, bytes, grouped},
 };
 
 /// Where to, what is said, for how long: the same for all three.
 #[derive(Debug, Args)]
 pub(super) struct LoadArguments {
-    /// What is asked for: http://HOST:PORT/PATH
+    /// What is asked for: http://HOST:PORT/PATH, or https://…
     #[arg(long)]
     url: String,
+    #[command(flatten)]
+    carriage: CarriageArguments,
     /// How long.
     #[arg(long = "for", value_name = "TIME", default_value = "60s")]
     length: Period,
@@ -212,12 +219,15 @@ fn play(
     slow: u32,
 ) -> anyhow::Result<Exit> {
     refuse_remote(&arguments.url, arguments.allow_remote)?;
-    let (host, target) = split(&arguments.url)?;
+    let url = Url::parse(&arguments.url)?;
+    let carriage = arguments.carriage.alone();
+    warn(carriage.insecure);
     let isolated = isolate(arguments.isolate, !arguments.command.is_empty())?;
     let setup = LoadSetup {
-        addr: soak::address(&arguments.url)?,
-        host,
-        script: script(arguments, target)?,
+        addr: url.address()?,
+        transport: url.transport(&carriage),
+        host: url.authority,
+        script: script(arguments, url.path)?,
         most_open: most_open(&batches),
         workers: arguments.workers,
         batches,
@@ -256,16 +266,6 @@ fn most_open(batches: &[Batch]) -> u64 {
         u64::from(batch.count).div_ceil(seconds)
     };
     batches.iter().map(open).sum()
-}
-
-fn split(url: &str) -> Result<(String, String), Usage> {
-    let rest = url.strip_prefix("http://").ok_or_else(|| {
-        Usage(format!(
-            "`{url}` is no URL that this version can load: write http://HOST:PORT/PATH"
-        ))
-    })?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    Ok((host.into(), format!("/{path}")))
 }
 
 fn script(arguments: &LoadArguments, target: String) -> Result<Script, Usage> {

@@ -11,8 +11,14 @@ use clap::Args;
 use toml::Spanned;
 
 use super::{
-    Exit, exit::Usage, isolate, print, profile_path, progress::ProgressLine, refuse_remote,
-    report::Format, say, signals,
+    Exit,
+    carriage::{CarriageArguments, warn},
+    exit::Usage,
+    isolate, print, profile_path,
+    progress::ProgressLine,
+    refuse_remote,
+    report::Format,
+    say, signals,
 };
 use crate::{
     diagnose,
@@ -30,9 +36,11 @@ const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
 pub(super) struct RunArguments {
     /// A profile: a path, or the name of one in soak-profiles/.
     profile: PathBuf,
-    /// Where the target listens, instead of the profile's: http://HOST:PORT
+    /// Where the target listens, instead of the profile's: http://HOST:PORT, or https://…
     #[arg(long)]
     url: Option<String>,
+    #[command(flatten)]
+    carriage: CarriageArguments,
     /// A process that runs already, instead of the profile's command. Needs the URL.
     #[arg(long, conflicts_with = "command")]
     pid: Option<u32>,
@@ -71,6 +79,8 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     if let Some(url) = &setup.profile.target.url {
         refuse_remote(url.get_ref(), arguments.allow_remote)?;
     }
+    let tls = setup.profile.target.tls.as_ref();
+    warn(tls.is_some_and(|tls| tls.get_ref().insecure));
     let stop = Stop::default();
     signals::listen(stop.clone()).context("cannot listen for signals")?;
     let mut line = ProgressLine::new(arguments.quiet);
@@ -138,6 +148,7 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
 /// What the command line says beats what the profile says.
 fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage> {
     let target = &mut profile.target;
+    arguments.carriage.overrule(target);
     let spanned = |url: &String| Spanned::new(0..0, url.clone());
     if let Some(url) = &arguments.url {
         target.url = Some(spanned(url));

@@ -97,6 +97,28 @@ pub struct Transport {
     pub streams_per_connection: Option<NonZeroU16>,
 }
 
+impl Transport {
+    /// The scheme of its URLs.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// What a reader of the results must know of it.
+    pub fn notes(&self) -> Vec<String> {
+        let blind = self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.trust == Trust::Anyone);
+        let blind = blind.then(|| {
+            "any certificate was believed (--insecure): nobody knows who answered".to_owned()
+        });
+        let shared = self.streams_per_connection.map(|streams| {
+            format!("HTTP/2: {streams} streams share a TCP connection, and each of them counts as a connection")
+        });
+        blind.into_iter().chain(shared).collect()
+    }
+}
+
 /// The load's thread, from outside. Dropping it drops every connection.
 #[derive(Debug)]
 pub struct Driver {

@@ -291,7 +291,7 @@ impl TlsLine {
             let state = match state {
                 Ok(state) => state,
                 Err(error) => {
-                    self.send_alert();
+                    self.send_alert(&mut wire[step.used + discard..]);
                     return Err(trouble(&error));
                 }
             };
@@ -325,20 +325,17 @@ impl TlsLine {
         }
     }
 
-    /// Lets the server know why: an alert is queued where a record was refused.
-    fn send_alert(&mut self) {
-        loop {
-            match self.session.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode(&mut self.unsent, |room| data.encode(room)).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                _ => break,
-            }
+    /// Lets the server know why: an alert is queued where a record was refused. `wire`: what follows that record; the session
+    /// remembers places in it.
+    fn send_alert(&mut self, wire: &mut [u8]) {
+        // Once, and only if there is one: asked again, the session would refuse that record again.
+        if self.session.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                self.session.process_tls_records(wire).state
+            && encode(&mut self.unsent, |room| data.encode(room)).is_ok()
+        {
+            self.flush().ok();
         }
-        self.flush().ok();
     }
 }
 
@@ -379,7 +376,8 @@ fn trouble(error: &TlsError) -> io::Error {
 fn worded(error: &TlsError) -> String {
     use CertificateError as Certificate;
     match error {
-        TlsError::InvalidCertificate(Certificate::UnknownIssuer) => {
+        // A signature is bad, too, when an authority of the same name is another one: two generated certificates, for example.
+        TlsError::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
             "its certificate is signed by nobody we trust: give --ca FILE with the authority, or --insecure".into()
         }
         TlsError::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {

@@ -83,6 +83,10 @@ impl World {
     pub(super) fn new(config: &DriveConfig, tally: Arc<Tally>) -> io::Result<Self> {
         let prepare = |script| PreparedScript::new(script, config.pools);
         let h2 = config.transport.streams_per_connection.is_some();
+        if h2 {
+            let what = "this version does not speak HTTP/2 yet";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         let tls = config.transport.tls.as_ref();
         let tls = tls.map(|tls| TlsClient::new(tls, h2)).transpose()?;
         Ok(Self {

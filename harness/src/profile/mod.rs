@@ -23,7 +23,7 @@ pub use self::{
     },
     complaint::ProfileError,
     script::{CaptureSpec, ScriptSpec, StepSpec},
-    target::{AdminSpec, TargetSpec, Tolerances},
+    target::{AdminSpec, H2Spec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},
 };
 use crate::units::Period;

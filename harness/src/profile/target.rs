@@ -1,6 +1,6 @@
 //! The server under test, as a profile describes it.
 
-use std::{collections::BTreeMap, ops::Range, path::PathBuf};
+use std::{collections::BTreeMap, num::NonZeroU16, ops::Range, path::PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -9,13 +9,19 @@ use crate::units::{ByteSize, Period};
 
 /// The server under test.
 ///
-/// `{run}` in `command`, `env`, `ready-file` and `token-file` stands for the run directory.
+/// `{run}` in `command`, `env`, `ready-file`, `token-file` and `ca` stands for the run directory.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct TargetSpec {
-    /// Where it listens: `"http://127.0.0.1:8080"`. May be left out when `ready-file` tells it.
+    /// Where it listens: `"http://127.0.0.1:8080"`, or `"https://…"`. May be left out when `ready-file` tells it.
     #[serde(default)]
     pub url: Option<Spanned<String>>,
+    /// What is special about its TLS: `tls = { ca = "{run}/ready.pem" }`. Without `url` it also says that there is TLS.
+    #[serde(default)]
+    pub tls: Option<Spanned<TlsSpec>>,
+    /// HTTP/2 instead of HTTP/1.1: `h2 = { streams-per-connection = 100 }`.
+    #[serde(default)]
+    pub h2: Option<H2Spec>,
     /// How to start it; a name without `/` is looked for beside our own binary first. Without it the target runs already.
     #[serde(default)]
     pub command: Option<Spanned<Vec<String>>>,
@@ -50,6 +56,26 @@ pub struct TargetSpec {
     /// How much of its output is kept.
     #[serde(default = "sixteen_mebibytes")]
     pub log_limit: ByteSize,
+}
+
+/// Which certificate is believed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TlsSpec {
+    /// A PEM file with the authorities, or the target's own certificate, to trust instead of the system's.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// Believe any certificate.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// How HTTP/2 is spoken.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct H2Spec {
+    /// Streams on every TCP connection; each of them counts as a connection.
+    pub streams_per_connection: NonZeroU16,
 }
 
 /// Where the target shows its own numbers.
@@ -110,11 +136,22 @@ impl TargetSpec {
             }
         }
         let url = self.url.as_ref()?;
-        if !url.get_ref().starts_with("http://") {
+        if let Some(tls) = &self.tls
+            && url.get_ref().starts_with("http://")
+        {
+            return Some((
+                tls.span(),
+                "`tls` is for a URL that begins with https://".into(),
+            ));
+        }
+        if !["http://", "https://"]
+            .iter()
+            .any(|scheme| url.get_ref().starts_with(scheme))
+        {
             return Some((
                 url.span(),
                 format!(
-                    "`{}` is not a URL that this version can load: write \"http://HOST:PORT\"",
+                    "`{}` is not a URL that this version can load: write \"http://HOST:PORT\" or \"https://HOST:PORT\"",
                     url.get_ref()
                 ),
             ));

@@ -75,6 +75,9 @@ pub struct TargetFacts {
     pub pid: Option<u32>,
     /// Where it listens.
     pub url: String,
+    /// What must be known of the way requests took: believed certificates, shared connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What it said of itself before the first connection (allocator, defects, settings).
     pub status: Option<serde_json::Value>,
     /// What it said of itself at the end.

@@ -47,6 +47,8 @@ pub struct LoadSetup {
     pub addr: SocketAddr,
     /// The `Host` header.
     pub host: String,
+    /// What carries the requests.
+    pub transport: Transport,
     /// What every client says.
     pub script: Script,
     /// Who comes when, and how they leave.
@@ -301,7 +303,12 @@ fn notes(setup: &LoadSetup) -> Vec<String> {
             Farewell::here().words()
         )
     });
-    isolated.into_iter().chain(vanishes).collect()
+    let transport = setup.transport.notes();
+    isolated
+        .into_iter()
+        .chain(vanishes)
+        .chain(transport)
+        .collect()
 }
 
 fn vanishes(setup: &LoadSetup) -> bool {
@@ -319,7 +326,7 @@ fn config(setup: &LoadSetup) -> DriveConfig {
         limits: Limits::default(),
         stall_receive_buffer: setup.receive_buffer,
         slow_bytes_per_second: setup.slow_bytes_per_second,
-        transport: Transport::default(),
+        transport: setup.transport.clone(),
         segment: Segment::WHOLE,
         sources: vec![],
     }

@@ -13,6 +13,7 @@ mod progress;
 mod quiet;
 mod steps;
 mod stop;
+mod url;
 
 use std::{
     path::PathBuf,
@@ -25,9 +26,10 @@ pub use self::{
     crew::WorkerReport,
     error::SoakError,
     load::{HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
-    open::{address, rfc3339},
+    open::rfc3339,
     progress::Progress,
     stop::Stop,
+    url::{Carriage, Url, address},
 };
 use crate::{
     drive::Farewell,
@@ -248,6 +250,9 @@ impl<'a> Conductor<'a> {
     fn say_how(&mut self, setup: &Setup) -> Result<(), SoakError> {
         if let Some(isolated) = setup.isolated {
             self.event(EventKind::Note, format!("target and load in a {isolated}"))?;
+        }
+        for note in self.manifest.target.notes.clone() {
+            self.event(EventKind::Note, note)?;
         }
         let mut batches = setup.plan.steps.iter().flat_map(|step| &step.batches);
         if batches.any(|batch| batch.leave == Leave::Vanish) {

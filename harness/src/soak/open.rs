@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Setup, SoakError, Stages, Stop, WorkerReport,
     crew::{Crew, Need},
+    url::{Carriage, Url},
 };
 use crate::{
     drive::{DriveConfig, Limits, Transport},
@@ -49,14 +50,22 @@ pub(super) fn stages(
             .canonicalize()
             .unwrap_or_else(|_| setup.out.clone()),
     );
-    let known = spec
+    let written = spec
         .url
         .as_ref()
-        .map(|url| address(url.get_ref()))
+        .map(|url| Url::parse(url.get_ref()))
         .transpose()?;
+    let known = written.as_ref().map(Url::address).transpose()?;
     let (target, ready) = reach(spec, &run, known, stop, clock)?;
     let addr = known.or(ready.addr).ok_or_else(nowhere)?;
-    manifest.target.url = format!("http://{addr}");
+    let url = written.unwrap_or_else(|| Url {
+        secure: spec.tls.is_some(),
+        authority: addr.to_string(),
+        path: "/".into(),
+    });
+    let transport = url.transport(&carriage(spec, &run));
+    manifest.target.url = format!("{}://{addr}", transport.scheme());
+    manifest.target.notes = transport.notes();
     manifest.target.pid = target.pid();
     let ports = Arc::new(PortBook::default());
     let tally = Arc::new(Tally::default());
@@ -70,7 +79,7 @@ pub(super) fn stages(
     let observer = Observer::start(observe, *clock, Arc::clone(&ports), sender)?;
     let crew = Crew::start(
         need(setup),
-        drive(setup, addr),
+        drive(setup, addr, &url, transport),
         *clock,
         Arc::clone(&tally),
         ports,
@@ -110,22 +119,29 @@ fn nowhere() -> SoakError {
     SoakError::Address("nothing says where the target listens: give --url, `url` in `[target]`, or a `ready-file` that the target writes".into())
 }
 
-fn drive(setup: &Setup, addr: SocketAddr) -> DriveConfig {
+/// What the profile says of TLS and HTTP/2.
+fn carriage(spec: &TargetSpec, run: &Placeholder) -> Carriage {
+    let tls = spec.tls.as_ref().map(|tls| tls.get_ref());
+    Carriage {
+        ca: tls
+            .and_then(|tls| tls.ca.as_ref())
+            .map(|file| run.fill(file).into()),
+        insecure: tls.is_some_and(|tls| tls.insecure),
+        streams_per_connection: spec.h2.map(|h2| h2.streams_per_connection),
+    }
+}
+
+fn drive(setup: &Setup, addr: SocketAddr, url: &Url, transport: Transport) -> DriveConfig {
     DriveConfig {
         addr,
-        host: setup
-            .profile
-            .target
-            .url
-            .as_ref()
-            .map_or_else(|| addr.to_string(), |url| authority(url.get_ref())),
+        host: url.authority.clone(),
         scripts: setup.plan.scripts.clone(),
         pools: setup.plan.pools,
         seed: setup.plan.seed,
         limits: Limits::default(),
         stall_receive_buffer: Some(STALLED_BUFFER),
         slow_bytes_per_second: SLOW,
-        transport: Transport::default(),
+        transport,
         segment: Segment::WHOLE,
         sources: vec![],
     }
@@ -257,36 +273,6 @@ fn admin(spec: &TargetSpec, run: &Placeholder, ready: &Ready) -> Result<Option<A
         url,
         token: token.trim().into(),
     }))
-}
-
-/// `HOST:PORT` of a URL, for the `Host` header.
-fn authority(url: &str) -> String {
-    let rest = url.strip_prefix("http://").unwrap_or(url);
-    rest.split('/').next().unwrap_or(rest).into()
-}
-
-/// The address of a URL `http://HOST[:PORT]`.
-///
-/// # Errors
-/// It is no such URL, or the name is unknown.
-pub fn address(url: &str) -> Result<SocketAddr, SoakError> {
-    let authority = authority(url);
-    let has_port = authority
-        .rsplit(':')
-        .next()
-        .is_some_and(|port| port.parse::<u16>().is_ok())
-        && authority.contains(':');
-    let with_port = if has_port {
-        authority
-    } else {
-        format!("{authority}:80")
-    };
-    let mut found = with_port
-        .to_socket_addrs()
-        .map_err(|error| SoakError::Address(format!("`{url}` does not lead anywhere: {error}")))?;
-    found
-        .next()
-        .ok_or_else(|| SoakError::Address(format!("`{url}` has no address")))
 }
 
 pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
