@@ -191,7 +191,7 @@ impl Stage {
     fn problem(&self) -> String {
         self.play(Leave::Fin, 1, NOW);
         let mut peer = self.accept();
-        peer.read(&mut [0]).ok(); // it is refused, or it is not: the driver says
+        peer.read_exact(&mut [0]).ok(); // it is refused, or it is not: the driver says
         self.ends(End::ConnectFailed);
         self.driver.problems()[0].to_string()
     }
