@@ -13,7 +13,9 @@ use std::{
 use sse_soak::{
     drive::{DriveConfig, Driver, Farewell, Limits, Transport},
     observe::{ObserveConfig, Observer, Sockets},
-    plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
+    plan::{
+        Batch, Exchange, Expect, Leave, Manners, Request, Script, Segment, SessionUse, Stay, Unit,
+    },
     timeline::{Clock, Elapsed, End, PortBook, Tally},
 };
 
@@ -126,6 +128,7 @@ impl Stage {
             after: Duration::ZERO,
             over: Duration::ZERO,
             stay,
+            manners: Manners::default(),
         };
         self.driver.play(self.clock.now(), vec![batch]);
     }

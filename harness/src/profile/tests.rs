@@ -46,6 +46,22 @@ fn workers_are_a_number_or_auto() {
 }
 
 #[test]
+fn a_population_may_come_back_and_have_a_slow_line() {
+    let text = format!(
+        "{SMALL}reconnect = {{ give-up-after = \"1m\" }}\nnetwork = {{ latency = \"40ms\", tunnel = \"10s every 60s\" }}\n"
+    );
+    let profile = profile(&text).unwrap();
+    let plan = crate::plan::Plan::new(&profile, 1);
+    let mut batches = plan.steps.iter().flat_map(|step| &step.batches);
+    let manners = batches.find_map(|batch| Some((batch.manners.reconnect?, batch.manners.network?)));
+    let (reconnect, network) = manners.unwrap();
+    assert_eq!(reconnect.give_up_after.as_secs(), 60);
+    assert_eq!(reconnect.after.as_secs(), 3);
+    assert_eq!(network.latency.as_millis(), 40);
+    assert!(network.bandwidth.is_none() && network.tunnel.is_some());
+}
+
+#[test]
 fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
     let rows = [
         (
@@ -82,6 +98,21 @@ fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
             &["line 5", "http://HOST:PORT"],
         ),
         ("run.assay", "run.assey", &["assey", "assay"]),
+        (
+            "connections = 10\n",
+            "connections = 10\nnetwork = { bandwidth = \"16 KiB\" }\n",
+            &["line 21", "not a rate", "16 KiB/s"],
+        ),
+        (
+            "connections = 10\n",
+            "connections = 10\nnetwork = { tunnel = \"1m every 1s\" }\n",
+            &["line 21", "never leaves the tunnel"],
+        ),
+        (
+            "connections = 10\n",
+            "connections = 10\nreconnect = { forever = true }\n",
+            &["line 21", "forever", "give-up-after"],
+        ),
         (
             "seed = 1",
             "seed = 1\nworkers = 0",

@@ -89,7 +89,17 @@ pub struct Tally {
     pub bytes: AtomicU64,
     /// Captures that did not match.
     pub captures_failed: AtomicU64,
-    /// Openings still due in the batches under way.
+    /// Connections of which the connect was started by a client that had one before; also counted as opened.
+    pub reconnects: AtomicU64,
+    /// Clients that gave up coming back.
+    pub gave_up: AtomicU64,
+    /// Ids missing between the last one before a comeback and the first new one after it.
+    pub ids_lost: AtomicU64,
+    /// Events after a comeback whose ids were there before.
+    pub ids_repeated: AtomicU64,
+    /// Comebacks after which nothing can be said about ids: there are none, or they are no rising numbers.
+    pub ids_unknown: AtomicU64,
+    /// Openings still due in the batches under way, and clients that wait to come back.
     pub pending: AtomicU64,
 }
 
@@ -118,6 +128,21 @@ pub struct Counts {
     pub bytes: u64,
     /// See [`Tally::captures_failed`].
     pub captures_failed: u64,
+    /// See [`Tally::reconnects`].
+    #[serde(default)]
+    pub reconnects: u64,
+    /// See [`Tally::gave_up`].
+    #[serde(default)]
+    pub gave_up: u64,
+    /// See [`Tally::ids_lost`].
+    #[serde(default)]
+    pub ids_lost: u64,
+    /// See [`Tally::ids_repeated`].
+    #[serde(default)]
+    pub ids_repeated: u64,
+    /// See [`Tally::ids_unknown`].
+    #[serde(default)]
+    pub ids_unknown: u64,
     /// See [`Tally::pending`].
     pub pending: u64,
 }
@@ -142,6 +167,11 @@ impl Tally {
             (&self.events, more.events),
             (&self.bytes, more.bytes),
             (&self.captures_failed, more.captures_failed),
+            (&self.reconnects, more.reconnects),
+            (&self.gave_up, more.gave_up),
+            (&self.ids_lost, more.ids_lost),
+            (&self.ids_repeated, more.ids_repeated),
+            (&self.ids_unknown, more.ids_unknown),
         ] {
             Self::add(counter, by);
         }
@@ -175,6 +205,11 @@ impl Tally {
             events: self.events.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             captures_failed: self.captures_failed.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
+            gave_up: self.gave_up.load(Relaxed),
+            ids_lost: self.ids_lost.load(Relaxed),
+            ids_repeated: self.ids_repeated.load(Relaxed),
+            ids_unknown: self.ids_unknown.load(Relaxed),
             pending: self.pending.load(Relaxed),
             connected: self.connected.load(Relaxed),
             opened: self.opened.load(Relaxed),
@@ -208,6 +243,11 @@ impl Counts {
             events: minus(self.events, earlier.events),
             bytes: minus(self.bytes, earlier.bytes),
             captures_failed: minus(self.captures_failed, earlier.captures_failed),
+            reconnects: minus(self.reconnects, earlier.reconnects),
+            gave_up: minus(self.gave_up, earlier.gave_up),
+            ids_lost: minus(self.ids_lost, earlier.ids_lost),
+            ids_repeated: minus(self.ids_repeated, earlier.ids_repeated),
+            ids_unknown: minus(self.ids_unknown, earlier.ids_unknown),
             pending: self.pending,
         }
     }
