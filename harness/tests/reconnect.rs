@@ -17,7 +17,7 @@ use serde_json::Value;
 use socket2::SockRef;
 use sse_soak::{
     plan::{Manners, Reconnect, Stay},
-    timeline::{End, Tally},
+    timeline::End,
 };
 
 use server::{END, Load, PATIENCE, STREAM, accept, chunk, listen, listen_on, send};
@@ -186,8 +186,8 @@ fn who_comes_back_waits_longer_each_time_and_gives_up_in_the_end() {
     let tried = load.counts().reconnects;
     assert!((2..=14).contains(&tried), "{tried} tries");
     assert!(load.clock.now().since(down_since) > Duration::from_millis(500));
-    assert_eq!(load.ended(End::ConnectFailed), tried);
-    assert_eq!((load.counts().pending, load.counts().live()), (0, 0));
+    load.until("the last refusal", || load.ended(End::ConnectFailed) == tried);
+    assert_eq!((load.counts().waiting(), load.counts().live()), (0, 0));
     assert_eq!(load.driver.standing(), 0);
 }
 
@@ -217,7 +217,7 @@ fn a_server_that_is_away_for_a_while_gets_its_standing_population_back() {
     let _streams = serve(&listener);
     load.until("the population again", || load.driver.standing() == 3);
     let counts = load.counts();
-    assert_eq!((counts.pending, counts.live()), (0, 3));
+    assert_eq!((counts.waiting(), counts.live()), (0, 3));
     load.until("the ids", || load.counts().ids_repeated == 3);
 }
 
@@ -236,7 +236,7 @@ fn an_answer_that_is_no_stream_is_final() {
         load.until("the end", || load.counts().live() == 0);
         let counts = load.counts();
         assert_eq!(
-            (counts.errors(), counts.pending, counts.reconnects),
+            (counts.errors(), counts.waiting(), counts.reconnects),
             (1, 0, 0),
             "{answer}"
         );
@@ -244,7 +244,7 @@ fn an_answer_that_is_no_stream_is_final() {
 }
 
 #[test]
-fn who_waits_to_come_back_counts_as_pending_and_is_sent_away_like_everyone() {
+fn who_waits_to_come_back_counts_as_waiting_and_is_sent_away_like_everyone() {
     let listener = listen();
     let load = Load::new(listener.local_addr().unwrap(), "/events");
     let patient = comes_back(|reconnect| reconnect.after = Duration::from_secs(3000));
@@ -256,11 +256,11 @@ fn who_waits_to_come_back_counts_as_pending_and_is_sent_away_like_everyone() {
     load.until("both to be lost", || {
         load.ended(End::ServerClosed) + load.ended(End::ServerReset) == 2
     });
-    assert_eq!(load.counts().pending, 2);
+    assert_eq!(load.counts().waiting(), 2);
     load.driver.recall();
-    load.until("one to stay", || load.counts().pending == 1);
+    load.until("one to stay", || load.counts().waiting() == 1);
     load.driver.release_standing();
-    load.until("none to stay", || load.counts().pending == 0);
+    load.until("none to stay", || load.counts().is_nobody_due());
     // Until a time that will be over by then: there is nothing to come back for.
     load.play(
         1,
@@ -270,7 +270,7 @@ fn who_waits_to_come_back_counts_as_pending_and_is_sent_away_like_everyone() {
     );
     drop(accept(&listener));
     load.until("the third to be lost", || load.counts().live() == 0);
-    assert_eq!((load.counts().pending, load.counts().gave_up), (0, 0));
+    assert_eq!((load.counts().waiting(), load.counts().gave_up), (0, 0));
 }
 
 /// The reference server: killed when dropped.
@@ -387,7 +387,7 @@ fn what_is_beyond_the_replay_window_of_the_reference_server_is_counted_as_lost()
     let load = Load::new(target.addr, &format!("{path}&limit=10"));
     load.play(1, Duration::ZERO, Stay::Standing, comes_back(|_| {}));
     load.until("the first visit", || {
-        load.counts().events == 10 && load.counts().pending == 1
+        load.counts().events == 10 && load.counts().waiting() == 1
     });
     // While it is away the session goes on for 20 events, of which the server keeps the last 8.
     target.ask(
@@ -449,10 +449,6 @@ fn a_client_that_does_not_come_back_has_no_such_counts() {
     load.until("its end", || {
         load.counts().live() == 0 && load.counts().opened == 1
     });
-    let expected = Tally::default().counts();
     let counts = load.counts();
-    assert_eq!(
-        (counts.reconnects, counts.gave_up, counts.pending),
-        (0, 0, expected.pending)
-    );
+    assert_eq!((counts.reconnects, counts.gave_up, counts.waits), (0, 0, 0));
 }

@@ -175,16 +175,22 @@ impl Engine {
         self.world.tally.pending.fetch_sub(count, Relaxed);
     }
 
+    fn no_longer_waiting(&self, count: u64) {
+        Tally::add(&self.world.tally.waits_over, count);
+    }
+
     /// Sends these away, and takes those of them who are still to come off the plan.
     fn dismiss(&mut self, dismissed: impl Fn(Stay) -> bool) {
-        let before = self.pacer.pending() + self.comebacks.len();
+        let before = self.pacer.pending();
+        let waiting = self.comebacks.len();
         let is_dismissed = |stays: Stays| match stays {
             Stays::Standing => dismissed(Stay::Standing),
             _ => dismissed(Stay::ToTheEnd),
         };
         self.pacer.forget(&dismissed);
         self.comebacks.forget(is_dismissed);
-        self.no_longer_pending(before - self.pacer.pending() - self.comebacks.len());
+        self.no_longer_pending(before - self.pacer.pending());
+        self.no_longer_waiting(waiting - self.comebacks.len());
         let now = self.clock.now();
         let keys = self
             .clients
@@ -206,7 +212,8 @@ impl Engine {
     /// Drops everyone, and opens nothing more.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
-        self.no_longer_pending(self.pacer.pending() + self.comebacks.len());
+        self.no_longer_pending(self.pacer.pending());
+        self.no_longer_waiting(self.comebacks.len());
         self.pacer.forget(|_| true);
         self.comebacks.forget(|_| true);
         let keys: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
@@ -352,7 +359,7 @@ impl Engine {
         let Some(mut resume) = resume else { return };
         match resume.lost(self.clock.now()) {
             Some(due) if resume.is_wanted_at(due) => {
-                Tally::add(&self.world.tally.pending, 1);
+                Tally::add(&self.world.tally.waits, 1);
                 self.comebacks.add(resume);
             }
             Some(_) => {}
@@ -385,12 +392,13 @@ impl Engine {
             let now = self.clock.now();
             if let Some(resume) = self.comebacks.next(now) {
                 self.open(resume.opening, Some(resume), now);
+                self.no_longer_waiting(1);
             } else if let Next::Open(opening) = self.pacer.next(now) {
                 self.open(opening, self.world.resume(&opening), now);
+                self.no_longer_pending(1);
             } else {
                 return;
             }
-            self.no_longer_pending(1);
         }
     }
 

@@ -356,7 +356,7 @@ fn config(setup: &LoadSetup) -> DriveConfig {
 
 /// Whether everyone who was to come has come and gone. Never asked about those who vanish: they are kept silent to the end.
 fn all_gone(counts: &Counts) -> bool {
-    counts.pending == 0 && counts.opened > 0 && counts.live() == 0
+    counts.is_nobody_due() && counts.opened > 0 && counts.live() == 0
 }
 
 #[expect(

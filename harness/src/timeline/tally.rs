@@ -91,6 +91,10 @@ pub struct Tally {
     pub captures_failed: AtomicU64,
     /// Connections of which the connect was started by a client that had one before; also counted as opened.
     pub reconnects: AtomicU64,
+    /// Clients that began to wait to come back.
+    pub waits: AtomicU64,
+    /// Such waits that are over: the client came back, or was sent away.
+    pub waits_over: AtomicU64,
     /// Clients that gave up coming back.
     pub gave_up: AtomicU64,
     /// Ids missing between the last one before a comeback and the first new one after it.
@@ -99,7 +103,7 @@ pub struct Tally {
     pub ids_repeated: AtomicU64,
     /// Comebacks after which nothing can be said about ids: there are none, or they are no rising numbers.
     pub ids_unknown: AtomicU64,
-    /// Openings still due in the batches under way, and clients that wait to come back.
+    /// Openings still due in the batches under way.
     pub pending: AtomicU64,
 }
 
@@ -131,6 +135,12 @@ pub struct Counts {
     /// See [`Tally::reconnects`].
     #[serde(default)]
     pub reconnects: u64,
+    /// See [`Tally::waits`].
+    #[serde(default)]
+    pub waits: u64,
+    /// See [`Tally::waits_over`].
+    #[serde(default)]
+    pub waits_over: u64,
     /// See [`Tally::gave_up`].
     #[serde(default)]
     pub gave_up: u64,
@@ -159,6 +169,8 @@ impl Tally {
     pub fn add_all(&self, more: &Counts) {
         for (counter, by) in [
             (&self.opened, more.opened),
+            (&self.waits, more.waits),
+            (&self.waits_over, more.waits_over),
             (&self.connected, more.connected),
             (&self.not_opened, more.not_opened),
             (&self.sessions_created, more.sessions_created),
@@ -198,6 +210,7 @@ impl Tally {
         Counts {
             ended,
             closed,
+            waits_over: self.waits_over.load(Relaxed),
             not_opened: self.not_opened.load(Relaxed),
             sessions_deleted: self.sessions_deleted.load(Relaxed),
             sessions_created: self.sessions_created.load(Relaxed),
@@ -211,6 +224,7 @@ impl Tally {
             ids_repeated: self.ids_repeated.load(Relaxed),
             ids_unknown: self.ids_unknown.load(Relaxed),
             pending: self.pending.load(Relaxed),
+            waits: self.waits.load(Relaxed),
             connected: self.connected.load(Relaxed),
             opened: self.opened.load(Relaxed),
         }
@@ -221,6 +235,16 @@ impl Counts {
     /// Connections opened and not yet gone.
     pub fn live(&self) -> u64 {
         self.opened.saturating_sub(self.ended.iter().sum())
+    }
+
+    /// Clients that wait to come back.
+    pub fn waiting(&self) -> u64 {
+        self.waits.saturating_sub(self.waits_over)
+    }
+
+    /// Whether nobody is still to open, or to come back.
+    pub fn is_nobody_due(&self) -> bool {
+        self.pending == 0 && self.waiting() == 0
     }
 
     /// Connections gone, however they left.
@@ -244,6 +268,8 @@ impl Counts {
             bytes: minus(self.bytes, earlier.bytes),
             captures_failed: minus(self.captures_failed, earlier.captures_failed),
             reconnects: minus(self.reconnects, earlier.reconnects),
+            waits: minus(self.waits, earlier.waits),
+            waits_over: minus(self.waits_over, earlier.waits_over),
             gave_up: minus(self.gave_up, earlier.gave_up),
             ids_lost: minus(self.ids_lost, earlier.ids_lost),
             ids_repeated: minus(self.ids_repeated, earlier.ids_repeated),
