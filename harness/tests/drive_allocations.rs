@@ -15,7 +15,9 @@ use std::{
 
 use sse_soak::{
     drive::{DriveConfig, Driver, Limits, Transport},
-    plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
+    plan::{
+        Batch, Exchange, Expect, Leave, Manners, Request, Script, Segment, SessionUse, Stay, Unit,
+    },
     timeline::{Clock, PortBook, Tally},
 };
 
@@ -138,6 +140,7 @@ fn an_event_allocates_nothing_and_a_held_stream_weighs_its_state_only() {
             after: Duration::ZERO,
             over: Duration::from_millis(u64::from(count) / 4),
             stay,
+            manners: Manners::default(),
         };
         driver.play(clock.now(), vec![batch]);
     };

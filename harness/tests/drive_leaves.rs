@@ -13,8 +13,8 @@ use socket2::SockRef;
 use sse_soak::{
     drive::{DriveConfig, Driver, Limits, Transport},
     plan::{
-        Batch, Capture, CaptureBy, CaptureFrom, Exchange, Expect, Leave, Request, Script, Segment,
-        SessionUse, Stay, Unit,
+        Batch, Capture, CaptureBy, CaptureFrom, Exchange, Expect, Leave, Manners, Request, Script,
+        Segment, SessionUse, Stay, Unit,
     },
     timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
 };
@@ -103,6 +103,7 @@ impl Stage {
             after: Duration::ZERO,
             over: Duration::ZERO,
             stay,
+            manners: Manners::default(),
         }
     }
 

@@ -18,7 +18,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use sse_soak::{
     drive::{DriveConfig, Driver, Farewell, Limits, Transport, can_vanish},
     observe::{ObserveConfig, Observer, Sockets},
-    plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
+    plan::{
+        Batch, Exchange, Expect, Leave, Manners, Request, Script, Segment, SessionUse, Stay, Unit,
+    },
     timeline::{Clock, Elapsed, End, PortBook, Tally},
 };
 
@@ -131,6 +133,7 @@ impl Stage {
             after: Duration::ZERO,
             over: Duration::ZERO,
             stay,
+            manners: Manners::default(),
         };
         self.driver.play(self.clock.now(), vec![batch]);
     }

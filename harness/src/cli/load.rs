@@ -15,10 +15,13 @@ use super::{
     isolate, print, refuse_remote, say, signals,
 };
 use crate::{
-    plan::{Batch, Exchange, Expect, Request, Script, SessionUse, Stay, Unit},
+    plan::{
+        Batch, Exchange, Expect, Manners, Network, Reconnect, Request, Script, SessionUse, Stay,
+        Unit,
+    },
     profile::Workers,
-    soak::{self, LoadReport, LoadSetup, Stop, Url},
-    units::{Leave, Period, bytes, grouped},
+    soak::{self, Comebacks, LoadReport, LoadSetup, Stop, Url},
+    units::{ByteRate, Leave, Period, Tunnel, bytes, grouped},
 };
 
 /// Where to, what is said, for how long: the same for all three.
@@ -76,6 +79,37 @@ pub(super) struct HoldArguments {
     /// Over how long they are opened.
     #[arg(long, default_value = "5s")]
     ramp: Period,
+    /// Come back like a browser when the server ends a stream: after its `retry:`, with Last-Event-ID, more slowly every time; for
+    /// TIME at most
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5m")]
+    reconnect: Option<Period>,
+    #[command(flatten)]
+    network: NetworkArguments,
+}
+
+/// The line that clients are connected by: made by when they send and read, so the server feels back-pressure.
+#[derive(Debug, Args)]
+struct NetworkArguments {
+    /// Latency added each way: 40ms
+    #[arg(long, value_name = "TIME")]
+    latency: Option<Period>,
+    /// Read no faster than this: "16 KiB/s"
+    #[arg(long, value_name = "RATE")]
+    bandwidth: Option<ByteRate>,
+    /// Nothing is sent or read for a while, again and again: "10s every 60s"
+    #[arg(long, value_name = "TUNNEL")]
+    tunnel: Option<Tunnel>,
+}
+
+impl NetworkArguments {
+    fn network(&self) -> Option<Network> {
+        let is_shaped = self.latency.is_some() || self.bandwidth.is_some() || self.tunnel.is_some();
+        is_shaped.then(|| Network {
+            latency: self.latency.map_or(Duration::ZERO, Period::get),
+            bandwidth: self.bandwidth,
+            tunnel: self.tunnel,
+        })
+    }
 }
 
 /// Open streams at a rate; each leaves after its first event.
@@ -108,9 +142,11 @@ pub(super) struct AbandonArguments {
     /// Bytes a second that a slow client reads.
     #[arg(long, default_value_t = 1024)]
     slow_rate: u32,
-    /// SO_RCVBUF of clients that do not read, or read slowly, bytes.
+    /// SO_RCVBUF of clients that do not read, or read slowly (also by --bandwidth and --tunnel), bytes.
     #[arg(long)]
     receive_buffer: Option<u32>,
+    #[command(flatten)]
+    network: NetworkArguments,
 }
 
 /// How a summary is printed.
@@ -161,6 +197,13 @@ pub(super) fn hold(arguments: &HoldArguments) -> anyhow::Result<Exit> {
         after: Duration::ZERO,
         over: arguments.ramp.get(),
         stay: Stay::Until(length),
+        manners: Manners {
+            reconnect: arguments.reconnect.map(|give_up_after| Reconnect {
+                give_up_after: give_up_after.get(),
+                ..Reconnect::default()
+            }),
+            network: arguments.network.network(),
+        },
     };
     play(&arguments.load, vec![batch], None, 1024)
 }
@@ -184,6 +227,7 @@ pub(super) fn churn(arguments: &ChurnArguments) -> anyhow::Result<Exit> {
         after: Duration::ZERO,
         over: length,
         stay,
+        manners: Manners::default(),
     };
     play(&arguments.load, vec![batch], None, 1024)
 }
@@ -203,6 +247,10 @@ pub(super) fn abandon(arguments: &AbandonArguments) -> anyhow::Result<Exit> {
         after: Duration::ZERO,
         over: arguments.ramp.get(),
         stay,
+        manners: Manners {
+            reconnect: None,
+            network: arguments.network.network(),
+        },
     };
     play(
         &arguments.load,
@@ -321,10 +369,14 @@ fn live(report: &LoadReport, quiet: bool) {
         return;
     }
     let line = format!(
-        "{:>4.0} s | {} open, {} opened, ended: {} | {:.0} events/s | first event p50 {} µs, p99 {} µs | gap p99 {} µs | own {}",
+        "{:>4.0} s | {} open, {} opened{}, ended: {} | {:.0} events/s | first event p50 {} µs, p99 {} µs | gap p99 {} µs | own {}",
         report.seconds,
         count(report.open),
         count(report.opened),
+        match report.comebacks.reconnects {
+            0 => String::new(),
+            reconnects => format!(" ({} again)", count(reconnects)),
+        },
         if report.ended.is_empty() {
             "none".into()
         } else {
@@ -384,6 +436,17 @@ fn summary(report: &LoadReport) -> String {
         "harness       {own}, {:.2} s of CPU\n",
         report.own_cpu_seconds.unwrap_or(0.0)
     ));
+    let comebacks = &report.comebacks;
+    if *comebacks != Comebacks::default() {
+        out.push_str(&format!(
+            "comebacks     {}, {} gave up; ids: {} lost, {} repeated, {} times nobody can tell\n",
+            count(comebacks.reconnects),
+            count(comebacks.gave_up),
+            count(comebacks.ids_lost),
+            count(comebacks.ids_repeated),
+            count(comebacks.ids_unknown),
+        ));
+    }
     for (leave, held) in &report.held_by_kernel {
         out.push_str(&format!(
             "kernel        {} {leave}: {} sent and not taken, {} of memory each\n",

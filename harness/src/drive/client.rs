@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use mio::Interest;
 
 use crate::{
-    plan::{Expect, Leave},
+    plan::{Expect, Leave, Network},
     timeline::{Elapsed, Tally},
 };
 
@@ -14,6 +14,8 @@ use super::{
     leave::{self, Reading},
     line::{Line, More},
     pacer::{Opening, Stays},
+    reconnect::{Resume, is_worth_a_comeback},
+    shape::Shaper,
     timers::Armed,
     trouble::{Trouble, Where},
     world::World,
@@ -40,6 +42,8 @@ pub(super) struct Client {
     pub(super) unfinished: bool,
     /// Counted as a standing stream.
     stands: bool,
+    /// Its slow line, if it has one.
+    shaper: Option<Box<Shaper>>,
 }
 
 /// What the poll watches for.
@@ -87,7 +91,21 @@ impl Client {
             half_closed: false,
             unfinished: false,
             stands: false,
+            shaper: None,
         }
+    }
+
+    /// From here on it sends and reads as if by this line.
+    pub(super) fn shape(&mut self, network: Network, now: Elapsed) {
+        self.shaper = Some(Box::new(Shaper::new(network, now)));
+    }
+
+    /// What it keeps for coming back, if this trouble is one to come back from.
+    pub(super) fn take_resume(&mut self, trouble: &Trouble, world: &World) -> Option<Box<Resume>> {
+        let resume = self.connection.take_resume(world);
+        let mut resume = resume.filter(|_| is_worth_a_comeback(trouble))?;
+        resume.opening.stays = self.stays;
+        Some(resume)
     }
 
     /// Looks whether the connect is done, and goes on if it is.
@@ -120,13 +138,29 @@ impl Client {
     fn ask(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         self.connection.ask(now, world)?;
         let request = std::mem::take(&mut world.request);
-        let sent = self.send(&request, now, world);
+        if let Some(shaper) = &mut self.shaper {
+            shaper.wants_to_send(now);
+        }
+        let sent = if self.may_send(now) {
+            self.send(&request, now, world)
+        } else {
+            self.connection.keep_unsent(&request);
+            Ok(())
+        };
         world.request = request;
         sent
     }
 
-    /// Goes on sending a request that the socket did not take at once.
+    fn may_send(&mut self, now: Elapsed) -> bool {
+        let shaper = self.shaper.as_mut();
+        shaper.is_none_or(|shaper| shaper.lets_send(now))
+    }
+
+    /// Goes on sending a request that the socket did not take at once, or that had to wait.
     pub(super) fn send_rest(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        if !self.may_send(now) {
+            return Ok(());
+        }
         let rest = self.connection.take_unsent();
         self.send(&rest, now, world)
     }
@@ -167,7 +201,7 @@ impl Client {
         for _ in 0..MOST_READS {
             let length = match self.reading(world) {
                 Reading::AsItComes => buffer.len(),
-                Reading::Paced | Reading::Never => return Ok(Drained::Yes),
+                Reading::Shaped | Reading::Paced | Reading::Never => return Ok(Drained::Yes),
             };
             match self.read_once(length, buffer, now, world)? {
                 More::Likely => {}
@@ -178,8 +212,67 @@ impl Client {
         Ok(Drained::No)
     }
 
+    /// Notes what lies in the socket, and reads what a slow line lets through. `closed`: the server has closed its side.
+    pub(super) fn notice(
+        &mut self,
+        closed: bool,
+        buffer: &mut [u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<Drained, Trouble> {
+        let available = rustix::io::ioctl_fionread(self.line.socket());
+        let available = available.map_err(|error| Trouble::of_socket(error.into()))?;
+        if let Some(shaper) = &mut self.shaper {
+            shaper.noticed(available, closed, now);
+        }
+        self.read_if_let_through(buffer, now, world)
+            .map(|()| Drained::Yes)
+    }
+
+    fn read_if_let_through(
+        &mut self,
+        buffer: &mut [u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        for _ in 0..MOST_READS {
+            let shaper = self.shaper.as_ref();
+            let Some(length) = shaper.and_then(|shaper| shaper.allowance(now)) else {
+                break;
+            };
+            if self.reading(world) != Reading::Shaped {
+                break;
+            }
+            let length = length.min(buffer.len());
+            let more = self.read_once(length, buffer, now, world)?;
+            if let Some(shaper) = &mut self.shaper {
+                match more {
+                    More::Likely | More::Unlikely => shaper.took(length, now),
+                    More::NotNow | More::Never => shaper.found_nothing(now),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is due by the clock: a request that waited, and reads that did.
+    pub(super) fn look_at_the_clock(
+        &mut self,
+        buffer: &mut [u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        self.check_patience(now, world)?;
+        let waits = self.shaper.as_ref().and_then(|shaper| shaper.sends_at());
+        if waits.is_some_and(|at| at <= now) {
+            self.send_rest(now, world)?;
+        }
+        self.read_if_let_through(buffer, now, world)?;
+        self.read_if_slow(buffer, now, world)
+    }
+
     /// One read, if this is a slow reader: it reads by the clock.
-    pub(super) fn read_if_slow(
+    fn read_if_slow(
         &mut self,
         buffer: &mut [u8],
         now: Elapsed,
@@ -292,7 +385,10 @@ impl Client {
     }
 
     pub(super) fn reading(&self, world: &World) -> Reading {
-        leave::reading(self.leave, &self.connection, world)
+        match leave::reading(self.leave, &self.connection, world) {
+            Reading::AsItComes if self.shaper.is_some() => Reading::Shaped,
+            reading => reading,
+        }
     }
 
     pub(super) fn is_ripe(&self, world: &World) -> bool {
@@ -304,7 +400,7 @@ impl Client {
             return Watch::Both;
         }
         match self.reading(world) {
-            Reading::AsItComes => Watch::Reads,
+            Reading::AsItComes | Reading::Shaped => Watch::Reads,
             Reading::Paced | Reading::Never => Watch::Breaks,
         }
     }
@@ -357,11 +453,13 @@ impl Client {
             Reading::Paced => {
                 Some(self.connection.heard() + slow_step(world.slow_bytes_per_second).1)
             }
-            Reading::AsItComes | Reading::Never => None,
+            Reading::AsItComes | Reading::Shaped | Reading::Never => None,
         };
+        let shaper = self.shaper.as_ref();
+        let line = shaper.and_then(|shaper| shaper.next().filter(|_| reading == Reading::Shaped));
         let patience = self.patience(reading, world);
         let patience = patience.map(|patience| patience.until);
-        [self.goes_at(world), next_read, patience]
+        [self.goes_at(world), next_read, line, patience]
             .into_iter()
             .flatten()
             .min()
@@ -373,6 +471,11 @@ impl Client {
         let mut patience = self.connection.patience(&world.limits, must_end)?;
         match reading {
             Reading::AsItComes => Some(patience),
+            Reading::Shaped => {
+                let slack = self.shaper.as_ref()?.slack(world.limits.head_bytes);
+                patience.until = patience.until + slack;
+                Some(patience)
+            }
             Reading::Paced => {
                 // Whoever reads slowly gets the head late.
                 let seconds =
@@ -385,7 +488,7 @@ impl Client {
     }
 
     /// What it means if patience has run out by now.
-    pub(super) fn check_patience(&self, now: Elapsed, world: &World) -> Result<(), Trouble> {
+    fn check_patience(&self, now: Elapsed, world: &World) -> Result<(), Trouble> {
         match self.patience(self.reading(world), world) {
             Some(patience) if patience.until <= now => {
                 Err(self.connection.lost_patience(&patience, world))
@@ -460,6 +563,6 @@ mod tests {
 
     #[test]
     fn an_idle_client_is_small() {
-        assert!(size_of::<Client>() <= 192, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 208, "{}", size_of::<Client>());
     }
 }

@@ -15,6 +15,7 @@ use super::{
     http::{Framing, Head, HeadError, Media, Parsed},
     latency::record,
     pacer::Opening,
+    reconnect::Resume,
     request::{PreparedExchange, PreparedUse},
     sse::{Decoder, Piece},
     trouble::{LONGEST_QUOTE, Trouble, Where},
@@ -45,6 +46,8 @@ pub(super) struct Connection {
     /// This answer has brought an event.
     has_event: bool,
     held: Option<Box<Held>>,
+    /// What it keeps for coming back, if it does.
+    resume: Option<Box<Resume>>,
 }
 
 /// An [`Elapsed`] in eight bytes instead of sixteen: nanoseconds, which last for 584 years. Thousands of streams have three each.
@@ -107,7 +110,24 @@ impl Connection {
             heard: now.into(),
             has_event: false,
             held: None,
+            resume: None,
         }
+    }
+
+    /// Comes back from here on if its stream is lost. After a comeback it asks for its stream only, with the session it had.
+    pub(super) fn remember(&mut self, mut resume: Box<Resume>, world: &World) {
+        if resume.is_comeback() {
+            self.exchange = world.last(self.script);
+            self.session = resume.session.take();
+        }
+        self.resume = Some(resume);
+    }
+
+    /// What it has kept for coming back: once it had got as far as its stream.
+    pub(super) fn take_resume(&mut self, world: &World) -> Option<Box<Resume>> {
+        let mut resume = self.resume.take().filter(|_| self.is_in_last(world))?;
+        resume.session = self.session.take();
+        Some(resume)
     }
 
     pub(super) fn plan<'a>(&self, world: &'a World) -> &'a PreparedExchange {
@@ -149,6 +169,12 @@ impl Connection {
         self.heard.into()
     }
 
+    /// The session that it has captured or borrowed.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
     /// Somebody looks for bytes now.
     pub(super) fn listen(&mut self, now: Elapsed) {
         self.heard = now.into();
@@ -181,11 +207,13 @@ impl Connection {
         if self.exchange > 0 {
             self.waits_from = now.into();
         }
+        let resume = self.resume.as_deref();
         world.render(
             self.script,
             self.exchange,
             self.number,
             self.session.as_deref(),
+            resume.and_then(Resume::last_id),
         );
         Ok(())
     }
@@ -203,7 +231,7 @@ impl Connection {
     pub(super) fn sent(&mut self, now: Elapsed, world: &World) {
         self.enter(Phase::Head, now);
         let still_needed = matches!(self.plan(world).session, PreparedUse::Deletes);
-        if self.is_in_last(world) && !still_needed {
+        if self.is_in_last(world) && !still_needed && self.resume.is_none() {
             // Nobody will name it again: a stream that is held for hours need not hold its id.
             self.session = None;
         }
@@ -316,6 +344,10 @@ impl Connection {
                 self.held().bytes = held;
                 return Ok(());
             }
+            // However it was cut: whoever got all of it at once is not more patient.
+            Parsed::Interim(used) | Parsed::Final(used, _) if used > limit => {
+                Err(HeadError::TooLong { limit })?
+            }
             Parsed::Interim(used) => (used, None),
             Parsed::Final(used, head) => (used, Some(head)),
         };
@@ -380,13 +412,20 @@ impl Connection {
             return Ok(());
         };
         let mut events = 0;
+        let mut resume = self.resume.as_deref_mut();
         let read = each_piece(framing, decoder, input, |piece| {
             events += u32::from(piece == Piece::Event);
+            if let Some(resume) = &mut resume {
+                resume.hear(piece);
+            }
             if let Some(search) = &mut search {
                 search.add(piece);
             }
         });
         let is_done = framing.is_done();
+        if let Some(resume) = resume {
+            resume.settle(&world.tally);
+        }
         let searched = search.map(Search::outcome);
         // What came before an error came all the same.
         self.note_events(events, now, world);
@@ -584,69 +623,15 @@ enum Searched {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::{
-        drive::{DriveConfig, pacer::Stays, request::tests as request},
-        plan::{Capture, CaptureBy, Leave, Segment, SessionUse},
-        timeline::Counts,
-    };
+    use crate::drive::rehearsal::{Scene, Stage, Told};
 
     const START: &str = "event: connected\nid: 1\ndata: {\"id\":\"s-1\"}\n\n";
 
-    fn world() -> World {
-        let mut create = request::get("/chat");
-        create.counts = Unit::Session;
-        create.session = SessionUse::Creates {
-            capture: Capture {
-                from: CaptureFrom::Event("connected".into()),
-                by: CaptureBy::Pointer("/id".into()),
-            },
-            pool: Some(0),
-        };
-        let config = DriveConfig {
-            addr: ([127, 0, 0, 1], 1).into(),
-            host: "test".into(),
-            scripts: vec![request::script(vec![create, request::get("/{session}")])],
-            pools: 1,
-            seed: 1,
-            limits: Limits {
-                head_bytes: 400,
-                line_bytes: 100,
-                ..Limits::default()
-            },
-            stall_receive_buffer: None,
-            slow_bytes_per_second: 1,
-            transport: crate::drive::Transport::default(),
-            segment: Segment::WHOLE,
-            sources: vec![],
-        };
-        World::new(&config, Arc::default()).unwrap()
-    }
-
     /// What became of a conversation whose server sent these bytes in these cuts.
-    fn talk<'a>(cuts: impl IntoIterator<Item = &'a [u8]>) -> (Counts, Option<Box<str>>, String) {
-        let mut world = world();
-        let opening = Opening {
-            script: 0,
-            leave: Leave::Complete,
-            stays: Stays::ToTheEnd,
-            number: 0,
-            due: Elapsed::default(),
-        };
-        let now = Elapsed::default();
-        let mut connection = Connection::new(&opening, 0, now);
-        connection.ask(now, &mut world).unwrap();
-        connection.sent(now, &world);
-        let outcome = cuts
-            .into_iter()
-            .try_for_each(|cut| connection.receive(cut, now, &mut world))
-            .and_then(|()| connection.end_of_input(&mut world));
-        let words = outcome.map_or_else(|trouble| trouble.worded("GET"), |()| "over".into());
-        (world.tally.counts(), connection.session, words)
+    fn talk<'a>(cuts: impl IntoIterator<Item = &'a [u8]>) -> Told {
+        Stage::new(Scene::SessionInEvent).play(cuts)
     }
 
     fn answers() -> impl Strategy<Value = Vec<u8>> {
@@ -693,12 +678,29 @@ mod tests {
         }
     }
 
+    /// Found by `scripts/fuzz connection`: a head beyond the limit was refused in two pieces, and taken in one.
+    #[test]
+    fn a_head_beyond_the_limit_is_refused_even_if_it_comes_at_once() {
+        let filler = "x".repeat(400);
+        let wire = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX: {filler}\r\n\r\ndata: x\n\n"
+        );
+        let told = talk([wire.as_bytes()]);
+        assert!(
+            told.words.contains("longer than 400 bytes"),
+            "{}",
+            told.words
+        );
+        assert_eq!(told, talk(wire.as_bytes().chunks(7)));
+    }
+
     #[test]
     fn the_session_of_the_first_event_of_the_name_is_kept_and_shared() {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
         let wire = format!("{head}data: 1\n\n{START}{}", START.replace("s-1", "s-2"));
-        let (counts, session, words) = talk([wire.as_bytes()]);
-        assert_eq!((counts.events, counts.sessions_created), (3, 1));
-        assert_eq!((session.as_deref(), &*words), (Some("s-1"), "over"));
+        let told = talk([wire.as_bytes()]);
+        assert_eq!((told.counts.events, told.counts.sessions_created), (3, 1));
+        assert_eq!(told.session.as_deref(), Some("s-1"));
+        assert_eq!(told.words, "over");
     }
 }

@@ -27,6 +27,7 @@ use super::{
     leave::Reading,
     line::Line,
     pacer::{Next, Opening, Pacer, Stays},
+    reconnect::{Comebacks, Resume},
     timers::{Armed, Timers},
     trouble::{Problem, Trouble},
     vanish::{Vanished, can_vanish},
@@ -57,6 +58,8 @@ pub(super) struct Engine {
     clock: Clock,
     commands: Receiver<Command>,
     pacer: Pacer,
+    /// Clients that wait to come back.
+    comebacks: Comebacks,
     clients: Slab<Client>,
     vanished: Vanished,
     timers: Timers,
@@ -84,6 +87,7 @@ impl Engine {
             clock,
             commands,
             pacer: Pacer::new(config.segment),
+            comebacks: Comebacks::default(),
             clients: Slab::new(),
             vanished: Vanished::default(),
             timers: Timers::default(),
@@ -128,7 +132,11 @@ impl Engine {
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.first(), self.pacer.first_due()];
+        let next = [
+            self.timers.first(),
+            self.pacer.first_due(),
+            self.comebacks.first_due(),
+        ];
         let next = next.into_iter().flatten().min()?;
         Some(next.since(self.clock.now()))
     }
@@ -167,20 +175,27 @@ impl Engine {
         self.world.tally.pending.fetch_sub(count, Relaxed);
     }
 
+    fn no_longer_waiting(&self, count: u64) {
+        Tally::add(&self.world.tally.waits_over, count);
+    }
+
     /// Sends these away, and takes those of them who are still to come off the plan.
     fn dismiss(&mut self, dismissed: impl Fn(Stay) -> bool) {
         let before = self.pacer.pending();
-        self.pacer.forget(&dismissed);
-        self.no_longer_pending(before - self.pacer.pending());
-        let now = self.clock.now();
-        let is_dismissed = |client: &Client| match client.stays {
+        let waiting = self.comebacks.len();
+        let is_dismissed = |stays: Stays| match stays {
             Stays::Standing => dismissed(Stay::Standing),
             _ => dismissed(Stay::ToTheEnd),
         };
+        self.pacer.forget(&dismissed);
+        self.comebacks.forget(is_dismissed);
+        self.no_longer_pending(before - self.pacer.pending());
+        self.no_longer_waiting(waiting - self.comebacks.len());
+        let now = self.clock.now();
         let keys = self
             .clients
             .iter()
-            .filter(|(_, client)| is_dismissed(client));
+            .filter(|(_, client)| is_dismissed(client.stays));
         let keys: Vec<_> = keys.map(|(key, _)| key).collect();
         for key in keys {
             let client = &mut self.clients[key];
@@ -198,7 +213,9 @@ impl Engine {
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         self.no_longer_pending(self.pacer.pending());
+        self.no_longer_waiting(self.comebacks.len());
         self.pacer.forget(|_| true);
+        self.comebacks.forget(|_| true);
         let keys: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.remove(key, End::Stopped);
@@ -226,7 +243,10 @@ impl Engine {
             Reading::AsItComes if event.is_readable() || closed => {
                 client.read(closed, &mut self.buffer, now, &mut self.world)
             }
-            Reading::AsItComes => Ok(Drained::Yes),
+            Reading::Shaped if event.is_readable() || closed => {
+                client.notice(closed, &mut self.buffer, now, &mut self.world)
+            }
+            Reading::AsItComes | Reading::Shaped => Ok(Drained::Yes),
             Reading::Paced | Reading::Never => client.check_broken(broken).map(|()| Drained::Yes),
         });
         self.conclude(key, result, now);
@@ -253,9 +273,7 @@ impl Engine {
         while let Some(key) = self.timers.pop(now) {
             let client = &mut self.clients[key];
             client.armed = Armed::default();
-            let result = client
-                .check_patience(now, &self.world)
-                .and_then(|()| client.read_if_slow(&mut self.buffer, now, &mut self.world));
+            let result = client.look_at_the_clock(&mut self.buffer, now, &mut self.world);
             self.conclude(key, result.map(|()| Drained::Yes), now);
         }
     }
@@ -330,7 +348,23 @@ impl Engine {
     fn end(&mut self, key: usize, trouble: &Trouble) {
         let label = &self.clients[key].connection.plan(&self.world).label.clone();
         self.world.note(trouble, label);
+        let resume = self.clients[key].take_resume(trouble, &self.world);
+        // It is to come back before it is gone: it must not look as if everybody had left.
+        self.comes_back(resume);
         self.remove(key, trouble.end());
+    }
+
+    /// Who lost its stream waits to come back, unless it gives up, or would be late.
+    fn comes_back(&mut self, resume: Option<Box<Resume>>) {
+        let Some(mut resume) = resume else { return };
+        match resume.lost(self.clock.now()) {
+            Some(due) if resume.is_wanted_at(due) => {
+                Tally::add(&self.world.tally.waits, 1);
+                self.comebacks.add(resume);
+            }
+            Some(_) => {}
+            None => Tally::add(&self.world.tally.gave_up, 1),
+        }
     }
 
     fn remove(&mut self, key: usize, end: End) {
@@ -351,28 +385,39 @@ impl Engine {
     }
 
     fn open_what_is_due(&mut self) {
-        if self.pacer.pending() == 0 {
+        if self.pacer.pending() + self.comebacks.len() == 0 {
             return;
         }
         for _ in 0..MOST_OPENINGS {
             let now = self.clock.now();
-            let Next::Open(opening) = self.pacer.next(now) else {
+            if let Some(resume) = self.comebacks.next(now) {
+                self.open(resume.opening, Some(resume), now);
+                self.no_longer_waiting(1);
+            } else if let Next::Open(opening) = self.pacer.next(now) {
+                self.open(opening, self.world.resume(&opening), now);
+                self.no_longer_pending(1);
+            } else {
                 return;
-            };
-            self.open(&opening, now);
-            self.no_longer_pending(1);
+            }
         }
     }
 
-    fn open(&mut self, opening: &Opening, now: Elapsed) {
-        if let Err(what) = self.try_open(opening, now) {
+    fn open(&mut self, opening: Opening, mut resume: Option<Box<Resume>>, now: Elapsed) {
+        if let Err(what) = self.try_open(&opening, &mut resume, now) {
             Tally::add(&self.world.tally.not_opened, 1);
             self.world.problems.note(what, &[]);
         }
+        // What was not taken along belongs to one who could not be opened.
+        self.comes_back(resume);
     }
 
-    /// Opens one client; or says why it was not even tried.
-    fn try_open(&mut self, opening: &Opening, now: Elapsed) -> Result<(), String> {
+    /// Opens one client, which takes along what it resumes; or says why it was not even tried.
+    fn try_open(
+        &mut self,
+        opening: &Opening,
+        resume: &mut Option<Box<Resume>>,
+        now: Elapsed,
+    ) -> Result<(), String> {
         record(&mut self.world.latency.late, now.since(opening.due));
         let script = u16::try_from(opening.script).ok();
         let script = script.filter(|_| opening.script < self.world.scripts.len());
@@ -385,6 +430,7 @@ impl Engine {
         self.make_room()?;
         let receive_buffer = match opening.leave {
             Leave::Stall | Leave::Slow => self.stall_receive_buffer,
+            _ if opening.manners.fills_buffers() => self.stall_receive_buffer,
             _ => None,
         };
         let addr = self.world.addr;
@@ -399,6 +445,9 @@ impl Engine {
             return Err(format!("not opened: {error}"));
         }
         Tally::add(&self.world.tally.opened, 1);
+        if resume.as_ref().is_some_and(|resume| resume.is_comeback()) {
+            Tally::add(&self.world.tally.reconnects, 1);
+        }
         let tls = self.world.tls.as_ref();
         let tried = tried.and_then(|(socket, done)| Ok((Line::over(socket, tls)?, done)));
         match tried {
@@ -406,8 +455,15 @@ impl Engine {
                 if let Ok(local) = line.socket().local_addr() {
                     self.ports.note(local.port(), opening.leave);
                 }
-                let connection = Connection::new(opening, script, now);
-                let key = self.clients.insert(Client::new(line, connection, opening));
+                let mut connection = Connection::new(opening, script, now);
+                if let Some(resume) = resume.take() {
+                    connection.remember(resume, &self.world);
+                }
+                let mut client = Client::new(line, connection, opening);
+                if let Some(network) = opening.manners.network {
+                    client.shape(network, now);
+                }
+                let key = self.clients.insert(client);
                 self.opened(key, done);
             }
             Err(source) => {

@@ -38,6 +38,8 @@ const MOST_DRAINS: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     AsItComes,
+    /// As a slow line lets it through.
+    Shaped,
     /// By the clock.
     Paced,
     Never,

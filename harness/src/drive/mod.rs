@@ -2,7 +2,8 @@
 //!
 //! In: [`Batch`]es of a plan, paced against the run's [`Clock`]. Out: counts in the [`Tally`], leave modes in the
 //! [`PortBook`], and on request [`Latency`] and [`Problem`]s. Start at [`Driver`]; then `engine` (the loop), `client` (a socket
-//! and how it leaves), `connection` (what is said, pure), `pacer` (who is due, pure), [`http`] and [`sse`] (decoders, pure).
+//! and how it leaves), `connection` (what is said, pure), `pacer` (who is due, pure), `reconnect` and
+//! `shape` (who comes back, who is slow; pure), [`http`] and [`sse`] (decoders, pure).
 //! Cost: about 200 B a held stream, one read a delivery, no allocation an event. Open loop: what opens when never depends on
 //! how the target does. Never decides what a number means, and knows neither the run directory nor what is observed.
 
@@ -15,7 +16,11 @@ mod latency;
 mod leave;
 mod line;
 mod pacer;
+mod reconnect;
+#[cfg(any(test, fuzzing))]
+pub mod rehearsal;
 mod request;
+mod shape;
 pub mod sse;
 mod timers;
 mod tls;
@@ -288,6 +293,7 @@ mod tests {
             after: std::time::Duration::ZERO,
             over: std::time::Duration::ZERO,
             stay: crate::plan::Stay::ToTheEnd,
+            manners: crate::plan::Manners::default(),
         };
         driver.play(Elapsed::default(), vec![batch]);
         driver.recall();

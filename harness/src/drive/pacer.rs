@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    plan::{Batch, Leave, Segment, Stay},
+    plan::{Batch, Leave, Manners, Segment, Stay},
     timeline::Elapsed,
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Opening {
     pub(super) number: u64,
     /// When the plan opens it.
     pub(super) due: Elapsed,
+    pub(super) manners: Manners,
 }
 
 /// What the driver does next.
@@ -151,6 +152,7 @@ impl Course {
             },
             number: self.first_number + u64::from(self.next),
             due: self.due(),
+            manners: self.batch.manners,
         }
     }
 }
@@ -177,6 +179,7 @@ mod tests {
             after: secs(after),
             over: secs(over),
             stay,
+            manners: Manners::default(),
         }
     }
 

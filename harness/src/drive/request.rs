@@ -51,6 +51,8 @@ pub(super) struct Fill<'a> {
     pub(super) number: u64,
     pub(super) exchange: u16,
     pub(super) seed: u64,
+    /// Of the last event of the stream that is asked for again.
+    pub(super) last_event_id: Option<&'a [u8]>,
 }
 
 impl PreparedScript {
@@ -177,6 +179,11 @@ impl PreparedExchange {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");
             value.render(fill, &mut uuids, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(id) = fill.last_event_id {
+            out.extend_from_slice(b"Last-Event-ID: ");
+            out.extend_from_slice(id);
             out.extend_from_slice(b"\r\n");
         }
         self.body.render(fill, &mut uuids, body);
@@ -343,6 +350,7 @@ pub(super) mod tests {
             number,
             exchange: 0,
             seed: 42,
+            last_event_id: None,
         };
         let (mut out, mut body) = (vec![], vec![]);
         script.exchanges[0].render("host:1", &fill, &mut out, &mut body);

@@ -15,6 +15,8 @@ use super::{
     BUFFER_SIZE, DriveConfig,
     capture::Pool,
     latency::Latency,
+    pacer::Opening,
+    reconnect::Resume,
     request::{Fill, PreparedExchange, PreparedScript},
     timers::MOST_KEYS,
     tls::TlsClient,
@@ -122,7 +124,13 @@ impl World {
 
     /// Whether no exchange comes after this one.
     pub(super) fn is_last(&self, script: u16, exchange: u16) -> bool {
-        usize::from(exchange) + 1 == self.scripts[usize::from(script)].exchanges.len()
+        exchange == self.last(script)
+    }
+
+    /// The last exchange of a script. There are never more than fit, and never none.
+    pub(super) fn last(&self, script: u16) -> u16 {
+        let count = self.scripts[usize::from(script)].exchanges.len();
+        u16::try_from(count - 1).unwrap_or(u16::MAX)
     }
 
     /// Notes what went wrong with a connection that asked for this.
@@ -141,6 +149,12 @@ impl World {
         self.sources.get(usize::try_from(index).ok()?).copied()
     }
 
+    /// What a client keeps that is to come back.
+    pub(super) fn resume(&self, opening: &Opening) -> Option<Box<Resume>> {
+        let policy = opening.manners.reconnect?;
+        Some(Box::new(Resume::new(opening, policy, self.seed)))
+    }
+
     /// Renders a request into [`World::request`].
     pub(super) fn render(
         &mut self,
@@ -148,12 +162,14 @@ impl World {
         exchange: u16,
         number: u64,
         session: Option<&str>,
+        last_event_id: Option<&[u8]>,
     ) {
         let fill = Fill {
             session,
             number,
             exchange,
             seed: self.seed,
+            last_event_id,
         };
         let prepared = &self.scripts[usize::from(script)].exchanges[usize::from(exchange)];
         prepared.render(&self.host, &fill, &mut self.request, &mut self.body);

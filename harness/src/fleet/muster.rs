@@ -127,6 +127,7 @@ impl Muster {
         let mut gone = Counts {
             closed: member.connected_now(),
             not_opened: planned,
+            waits_over: member.last.counts.waiting(),
             ..Counts::default()
         };
         gone.ended[End::Lost as usize] = open;

@@ -32,7 +32,7 @@ impl Rollup {
     }
 
     /// `None` for the empty file of a process without memory: it has ended.
-    fn parse(text: &str) -> Result<Option<Self>, Malformed> {
+    pub(super) fn parse(text: &str) -> Result<Option<Self>, Malformed> {
         let file = Fields::of("smaps_rollup", text);
         if text.is_empty() {
             return Ok(None);
@@ -53,7 +53,7 @@ impl Status {
     }
 
     /// `None` for a zombie: it has no memory to speak of.
-    fn parse(text: &str) -> Result<Option<Self>, Malformed> {
+    pub(super) fn parse(text: &str) -> Result<Option<Self>, Malformed> {
         let file = Fields::of("status", text);
         let Some(rss_bytes) = file.size("VmRSS")? else {
             return Ok(None);

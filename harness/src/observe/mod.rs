@@ -8,6 +8,8 @@
 
 mod admin;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grid;
 mod host;
 mod look;

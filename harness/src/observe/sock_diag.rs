@@ -118,7 +118,7 @@ impl SockDiag {
 
 /// One socket, whichever way it was learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
+pub(super) struct Row {
     state: u8,
     peer_port: u16,
     send_queue: u32,
@@ -222,7 +222,7 @@ fn request(family: u8, port: u16, states: u32, sequence: u32) -> [u8; REQUEST] {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dump {
+pub(super) enum Dump {
     More,
     Done,
 }
@@ -230,7 +230,7 @@ enum Dump {
 const SKMEMINFO: u8 = 7;
 
 /// One datagram of the answer: several messages, each a header and a socket.
-fn read_messages(
+pub(super) fn read_messages(
     mut bytes: &[u8],
     sequence: u32,
     each: &mut impl FnMut(Row),

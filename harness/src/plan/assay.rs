@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Batch, Design, Factor, Leave, Length, Phase, Plan, Retain, Script, Stay, Step,
+    Batch, Design, Factor, Leave, Length, Manners, Phase, Plan, Retain, Script, Stay, Step,
     exchange::exchange,
 };
 use crate::{
@@ -132,6 +132,7 @@ impl<I: Fn(&str) -> usize> Table<'_, I> {
             after: Duration::ZERO,
             over: self.dose.mul_f64(ARRIVALS),
             stay,
+            manners: Manners::default(),
         }
     }
 
@@ -141,7 +142,10 @@ impl<I: Fn(&str) -> usize> Table<'_, I> {
 
     fn closed(&self, leave: Leave, closed: &ClosedDose) -> Dosed {
         let stay = stay(leave, closed.stay.map(Period::get), self.dose);
-        let batch = self.batch(closed.script.get_ref(), leave, closed.connections, stay);
+        let batch = Batch {
+            manners: Manners::new(closed.reconnect, closed.network),
+            ..self.batch(closed.script.get_ref(), leave, closed.connections, stay)
+        };
         Dosed {
             factor: Factor::Closed(leave),
             share: 1.0 / 3.0,
@@ -158,6 +162,7 @@ impl<I: Fn(&str) -> usize> Table<'_, I> {
             Factor::Event,
             Some(Batch {
                 over: Duration::ZERO,
+                manners: Manners::new(event.reconnect, event.network),
                 ..batch
             }),
             None,
@@ -247,6 +252,7 @@ fn standing(assay: &Assay, cycle: i32, index: &impl Fn(&str) -> usize) -> Vec<St
             after: Duration::ZERO,
             over: Duration::from_millis(u64::from(standing.connections)),
             stay: Stay::Standing,
+            manners: Manners::new(standing.reconnect, standing.network),
         };
         let length = Length::UntilStanding {
             at_most: Duration::from_secs(10).max(batch.over * 4),
@@ -276,6 +282,7 @@ fn trial(dosed: &[Dosed], cycle: i32) -> Step {
                 after: Duration::ZERO,
                 over: Duration::ZERO,
                 stay,
+                manners: Manners::default(),
             });
         }
     }
@@ -299,6 +306,7 @@ fn cycle_steps<'a>(
         after: Duration::ZERO,
         over: Duration::ZERO,
         stay: Stay::Until(hold),
+        manners: Manners::default(),
     };
     let at_most = assay.drain_within.get();
     let at_least = assay

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Leave;
+use super::{Leave, Manners};
 
 /// So many clients that play the same script and leave in the same way, opened evenly over a time: an open loop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub struct Batch {
     pub over: Duration,
     /// How long each one stays.
     pub stay: Stay,
+    /// Whether each one comes back, and by what line it is connected.
+    pub manners: Manners,
 }
 
 /// How long a client stays.
@@ -57,6 +59,7 @@ mod tests {
             after: secs(1),
             over: secs(8),
             stay: Stay::ToTheEnd,
+            manners: Manners::default(),
         };
         let due: Vec<_> = (0..4).map(|i| batch.due(i)).collect();
         assert_eq!(due, [secs(1), secs(3), secs(5), secs(7)]);

@@ -9,6 +9,7 @@ mod assay;
 mod batch;
 mod design;
 mod exchange;
+mod manners;
 mod print;
 mod script;
 mod segment;
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub use self::{
     batch::{Batch, Stay},
     design::Design,
+    manners::{Manners, Network, Reconnect},
     script::{
         Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, Script, SessionUse, Unit,
     },

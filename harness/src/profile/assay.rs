@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::manners::{NetworkSpec, ReconnectSpec};
 use crate::units::{ByteSize, Leave, Period};
 
 /// Cycles of dose, drain, probe, settle, read, with every factor on in a random part of them (the method, §3).
@@ -75,6 +76,12 @@ pub struct Standing {
     pub script: Spanned<String>,
     /// How many.
     pub connections: u32,
+    /// Comes back when the server ends its stream: `reconnect = {}` is a browser's way.
+    #[serde(default)]
+    pub reconnect: Option<ReconnectSpec>,
+    /// The line that it is connected by.
+    #[serde(default)]
+    pub network: Option<NetworkSpec>,
 }
 
 /// How much of each factor a cycle gives when the factor is on.
@@ -104,6 +111,12 @@ pub struct ClosedDose {
     /// How long each one stays after its first event. Not for `complete` (to the end) and `stall` (to the end of the dose).
     #[serde(default)]
     pub stay: Option<Period>,
+    /// Comes back when the server ends its stream: `reconnect = {}` is a browser's way.
+    #[serde(default)]
+    pub reconnect: Option<ReconnectSpec>,
+    /// The line that it is connected by.
+    #[serde(default)]
+    pub network: Option<NetworkSpec>,
 }
 
 /// Sessions made.
@@ -134,6 +147,12 @@ pub struct EventDose {
     pub script: Spanned<String>,
     /// How many streams.
     pub streams: u32,
+    /// Comes back when the server ends its stream: `reconnect = {}` is a browser's way.
+    #[serde(default)]
+    pub reconnect: Option<ReconnectSpec>,
+    /// The line that it is connected by.
+    #[serde(default)]
+    pub network: Option<NetworkSpec>,
 }
 
 /// Blocks retained on purpose.

@@ -7,6 +7,7 @@
 
 mod assay;
 mod complaint;
+mod manners;
 mod script;
 mod target;
 mod workers;
@@ -22,6 +23,7 @@ pub use self::{
         TurnDose,
     },
     complaint::ProfileError,
+    manners::{NetworkSpec, ReconnectSpec},
     script::{CaptureSpec, ScriptSpec, StepSpec},
     target::{AdminSpec, H2Spec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},

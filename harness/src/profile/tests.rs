@@ -46,57 +46,97 @@ fn workers_are_a_number_or_auto() {
 }
 
 #[test]
+fn a_population_may_come_back_and_have_a_slow_line() {
+    let text = format!(
+        "{SMALL}reconnect = {{ give-up-after = \"1m\" }}\nnetwork = {{ latency = \"40ms\", tunnel = \"10s every 60s\" }}\n"
+    );
+    let profile = profile(&text).unwrap();
+    let plan = crate::plan::Plan::new(&profile, 1);
+    let mut batches = plan.steps.iter().flat_map(|step| &step.batches);
+    let manners =
+        batches.find_map(|batch| Some((batch.manners.reconnect?, batch.manners.network?)));
+    let (reconnect, network) = manners.unwrap();
+    assert_eq!(reconnect.give_up_after.as_secs(), 60);
+    assert_eq!(reconnect.after.as_secs(), 3);
+    assert_eq!(network.latency.as_millis(), 40);
+    assert!(network.bandwidth.is_none() && network.tunnel.is_some());
+}
+
+/// What is changed in a good profile, into what, and what the complaint must say.
+type Complaint = (&'static str, &'static str, &'static [&'static str]);
+
+const COMPLAINTS: &[Complaint] = &[
+    (
+        "seed = 1",
+        "sed = 1",
+        &["test.toml", "line 2", "sed", "seed"],
+    ),
+    (
+        r#"dose = "1s""#,
+        r#"dose = "1 elephant""#,
+        &["line 12", "not a duration"],
+    ),
+    (r#"dose = "1s""#, r#"dose = "0s""#, &["line 12", "zero"]),
+    (r#"dose = "1s""#, "dose = 1", &["line 12", "string"]),
+    (
+        "[run.assay.doses.closed.fin]",
+        "[run.assay.doses.closed.fins]",
+        &["fins", "half-close"],
+    ),
+    (
+        r#"script = "feed", connections"#,
+        r#"script = "food", connections"#,
+        &["line 16", "`food`", "`feed`"],
+    ),
+    ("cycles = 10", "cycles = 2", &["line 11", "at least 6"]),
+    (
+        r#"{ get = "/events" }"#,
+        r#"{ get = "/events", post = "/chat" }"#,
+        &["line 8, column 10", "exactly one"],
+    ),
+    (
+        r#""http://127.0.0.1:8080""#,
+        r#""ftp://127.0.0.1""#,
+        &["line 5", "http://HOST:PORT"],
+    ),
+    ("run.assay", "run.assey", &["assey", "assay"]),
+    (
+        "connections = 10\n",
+        "connections = 10\nnetwork = { bandwidth = \"16 KiB\" }\n",
+        &["line 21", "not a rate", "16 KiB/s"],
+    ),
+    (
+        "connections = 10\n",
+        "connections = 10\nnetwork = { tunnel = \"1m every 1s\" }\n",
+        &["line 21", "never leaves the tunnel"],
+    ),
+    (
+        "connections = 10\n",
+        "connections = 10\nreconnect = { forever = true }\n",
+        &["line 21", "forever", "give-up-after"],
+    ),
+    (
+        "seed = 1",
+        "seed = 1\nworkers = 0",
+        &["line 3", "1 to 64", "auto"],
+    ),
+    (
+        "seed = 1",
+        "seed = 1\nworkers = \"all\"",
+        &["line 3", "`all`", "auto"],
+    ),
+];
+
+#[test]
 fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
-    let rows = [
-        (
-            "seed = 1",
-            "sed = 1",
-            &["test.toml", "line 2", "sed", "seed"][..],
-        ),
-        (
-            r#"dose = "1s""#,
-            r#"dose = "1 elephant""#,
-            &["line 12", "not a duration"],
-        ),
-        (r#"dose = "1s""#, r#"dose = "0s""#, &["line 12", "zero"]),
-        (r#"dose = "1s""#, "dose = 1", &["line 12", "string"]),
-        (
-            "[run.assay.doses.closed.fin]",
-            "[run.assay.doses.closed.fins]",
-            &["fins", "half-close"],
-        ),
-        (
-            r#"script = "feed", connections"#,
-            r#"script = "food", connections"#,
-            &["line 16", "`food`", "`feed`"],
-        ),
-        ("cycles = 10", "cycles = 2", &["line 11", "at least 6"]),
-        (
-            r#"{ get = "/events" }"#,
-            r#"{ get = "/events", post = "/chat" }"#,
-            &["line 8, column 10", "exactly one"],
-        ),
-        (
-            r#""http://127.0.0.1:8080""#,
-            r#""ftp://127.0.0.1""#,
-            &["line 5", "http://HOST:PORT"],
-        ),
-        ("run.assay", "run.assey", &["assey", "assay"]),
-        (
-            "seed = 1",
-            "seed = 1\nworkers = 0",
-            &["line 3", "1 to 64", "auto"],
-        ),
-        (
-            "seed = 1",
-            "seed = 1\nworkers = \"all\"",
-            &["line 3", "`all`", "auto"],
-        ),
-    ];
-    for (from, to, parts) in rows {
-        assert!(SMALL.contains(from), "{from}");
-        let message = profile(&SMALL.replace(from, to)).unwrap_err().to_string();
-        for part in parts {
+    assert_complaints(SMALL, COMPLAINTS);
+}
+
+fn assert_complaints(good: &str, complaints: &[Complaint]) {
+    for (from, to, parts) in complaints {
+        assert!(good.contains(from), "{from}");
+        let message = profile(&good.replace(from, to)).unwrap_err().to_string();
+        for part in *parts {
             assert!(
                 message.contains(part),
                 "`{to}` gave a message without `{part}`:\n{message}"

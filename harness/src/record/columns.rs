@@ -54,6 +54,13 @@ fn doses() -> Vec<Column<Counts>> {
             Some(c.captures_failed as f64)
         }),
         column("turns_total", |c: &Counts| Some(c.turns as f64)),
+        column("reconnects_total", |c: &Counts| Some(c.reconnects as f64)),
+        column("gave_up_total", |c: &Counts| Some(c.gave_up as f64)),
+        column("ids_lost_total", |c: &Counts| Some(c.ids_lost as f64)),
+        column("ids_repeated_total", |c: &Counts| {
+            Some(c.ids_repeated as f64)
+        }),
+        column("ids_unknown_total", |c: &Counts| Some(c.ids_unknown as f64)),
         column("events_total", |c: &Counts| Some(c.events as f64)),
         column("received_bytes_total", |c: &Counts| Some(c.bytes as f64)),
     ]);

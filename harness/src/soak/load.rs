@@ -94,6 +94,8 @@ pub struct LoadReport {
     pub events_per_second: f64,
     /// Bytes of responses received.
     pub bytes: u64,
+    /// What came of clients that came back.
+    pub comebacks: Comebacks,
     /// From due to connected, microseconds.
     pub connect_us: Percentiles,
     /// From due to the first event, microseconds.
@@ -115,6 +117,33 @@ pub struct LoadReport {
     pub workers: Vec<WorkerReport>,
     /// What went wrong, in words.
     pub problems: Vec<String>,
+}
+
+/// What came of clients that came back after their stream was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Comebacks {
+    /// Connections opened by a client that had one before; they are among those opened.
+    pub reconnects: u64,
+    /// Clients that gave up.
+    pub gave_up: u64,
+    /// Ids missing between the last one before a comeback and the first new one after it.
+    pub ids_lost: u64,
+    /// Events whose ids were there before.
+    pub ids_repeated: u64,
+    /// Comebacks after which nothing can be said about ids.
+    pub ids_unknown: u64,
+}
+
+impl From<&Counts> for Comebacks {
+    fn from(counts: &Counts) -> Self {
+        Self {
+            reconnects: counts.reconnects,
+            gave_up: counts.gave_up,
+            ids_lost: counts.ids_lost,
+            ids_repeated: counts.ids_repeated,
+            ids_unknown: counts.ids_unknown,
+        }
+    }
 }
 
 /// What the server's kernel holds for streams that leave in one way.
@@ -334,7 +363,7 @@ fn config(setup: &LoadSetup) -> DriveConfig {
 
 /// Whether everyone who was to come has come and gone. Never asked about those who vanish: they are kept silent to the end.
 fn all_gone(counts: &Counts) -> bool {
-    counts.pending == 0 && counts.opened > 0 && counts.live() == 0
+    counts.is_nobody_due() && counts.opened > 0 && counts.live() == 0
 }
 
 #[expect(
@@ -390,6 +419,7 @@ impl Watch<'_> {
             events_per_second: (counts.events - before.events) as f64
                 / now.since(then).as_secs_f64().max(1e-3),
             bytes: counts.bytes,
+            comebacks: Comebacks::from(&counts),
             connect_us: Percentiles::of(&self.latency.connect),
             first_event_us: Percentiles::of(&self.latency.first_event),
             gap_us: Percentiles::of(&self.latency.gap),

@@ -25,7 +25,7 @@ use self::{crew::Crew, exposure::Exposure, quiet::Baseline};
 pub use self::{
     crew::WorkerReport,
     error::SoakError,
-    load::{HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
+    load::{Comebacks, HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
     open::rfc3339,
     progress::Progress,
     stop::Stop,

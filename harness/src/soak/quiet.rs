@@ -36,7 +36,7 @@ impl Baseline {
     pub(super) fn connections_gone(&self, counts: &Counts, look: &Sample) -> bool {
         let now = Self::of(counts, look);
         now.own <= self.own
-            && counts.pending == 0
+            && counts.is_nobody_due()
             && back(now.kernel, self.kernel)
             && back(now.connections, self.connections)
     }

@@ -58,7 +58,7 @@ impl Conductor<'_> {
         loop {
             self.pump(plan, self.clock.now() + LOOK_EVERY, tell)?;
             let counts = self.tally.counts();
-            let over = counts.pending == 0 && counts.live() <= u64::from(plan.standing);
+            let over = counts.is_nobody_due() && counts.live() <= u64::from(plan.standing);
             if counts.errors() > 0
                 || counts.captures_failed > 0
                 || (!over && self.clock.now() >= end)

@@ -41,7 +41,11 @@ pub fn read(pid: u32) -> Result<Vec<TcpRow>, ProcError> {
     Ok(rows)
 }
 
-fn parse(file: &'static str, text: &str, rows: &mut Vec<TcpRow>) -> Result<(), Malformed> {
+/// Adds the rows of one table's text.
+///
+/// # Errors
+/// Names the line that is no socket.
+pub fn parse(file: &'static str, text: &str, rows: &mut Vec<TcpRow>) -> Result<(), Malformed> {
     for (index, line) in text.lines().enumerate().skip(1) {
         let row = parse_row(line).ok_or_else(|| Malformed {
             file,

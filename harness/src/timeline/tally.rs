@@ -89,6 +89,20 @@ pub struct Tally {
     pub bytes: AtomicU64,
     /// Captures that did not match.
     pub captures_failed: AtomicU64,
+    /// Connections of which the connect was started by a client that had one before; also counted as opened.
+    pub reconnects: AtomicU64,
+    /// Clients that began to wait to come back.
+    pub waits: AtomicU64,
+    /// Such waits that are over: the client came back, or was sent away.
+    pub waits_over: AtomicU64,
+    /// Clients that gave up coming back.
+    pub gave_up: AtomicU64,
+    /// Ids missing between the last one before a comeback and the first new one after it.
+    pub ids_lost: AtomicU64,
+    /// Events after a comeback whose ids were there before.
+    pub ids_repeated: AtomicU64,
+    /// Comebacks after which nothing can be said about ids: there are none, or they are no rising numbers.
+    pub ids_unknown: AtomicU64,
     /// Openings still due in the batches under way.
     pub pending: AtomicU64,
 }
@@ -118,6 +132,27 @@ pub struct Counts {
     pub bytes: u64,
     /// See [`Tally::captures_failed`].
     pub captures_failed: u64,
+    /// See [`Tally::reconnects`].
+    #[serde(default)]
+    pub reconnects: u64,
+    /// See [`Tally::waits`].
+    #[serde(default)]
+    pub waits: u64,
+    /// See [`Tally::waits_over`].
+    #[serde(default)]
+    pub waits_over: u64,
+    /// See [`Tally::gave_up`].
+    #[serde(default)]
+    pub gave_up: u64,
+    /// See [`Tally::ids_lost`].
+    #[serde(default)]
+    pub ids_lost: u64,
+    /// See [`Tally::ids_repeated`].
+    #[serde(default)]
+    pub ids_repeated: u64,
+    /// See [`Tally::ids_unknown`].
+    #[serde(default)]
+    pub ids_unknown: u64,
     /// See [`Tally::pending`].
     pub pending: u64,
 }
@@ -134,6 +169,8 @@ impl Tally {
     pub fn add_all(&self, more: &Counts) {
         for (counter, by) in [
             (&self.opened, more.opened),
+            (&self.waits, more.waits),
+            (&self.waits_over, more.waits_over),
             (&self.connected, more.connected),
             (&self.not_opened, more.not_opened),
             (&self.sessions_created, more.sessions_created),
@@ -142,6 +179,11 @@ impl Tally {
             (&self.events, more.events),
             (&self.bytes, more.bytes),
             (&self.captures_failed, more.captures_failed),
+            (&self.reconnects, more.reconnects),
+            (&self.gave_up, more.gave_up),
+            (&self.ids_lost, more.ids_lost),
+            (&self.ids_repeated, more.ids_repeated),
+            (&self.ids_unknown, more.ids_unknown),
         ] {
             Self::add(counter, by);
         }
@@ -168,6 +210,7 @@ impl Tally {
         Counts {
             ended,
             closed,
+            waits_over: self.waits_over.load(Relaxed),
             not_opened: self.not_opened.load(Relaxed),
             sessions_deleted: self.sessions_deleted.load(Relaxed),
             sessions_created: self.sessions_created.load(Relaxed),
@@ -175,7 +218,13 @@ impl Tally {
             events: self.events.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             captures_failed: self.captures_failed.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
+            gave_up: self.gave_up.load(Relaxed),
+            ids_lost: self.ids_lost.load(Relaxed),
+            ids_repeated: self.ids_repeated.load(Relaxed),
+            ids_unknown: self.ids_unknown.load(Relaxed),
             pending: self.pending.load(Relaxed),
+            waits: self.waits.load(Relaxed),
             connected: self.connected.load(Relaxed),
             opened: self.opened.load(Relaxed),
         }
@@ -186,6 +235,16 @@ impl Counts {
     /// Connections opened and not yet gone.
     pub fn live(&self) -> u64 {
         self.opened.saturating_sub(self.ended.iter().sum())
+    }
+
+    /// Clients that wait to come back.
+    pub fn waiting(&self) -> u64 {
+        self.waits.saturating_sub(self.waits_over)
+    }
+
+    /// Whether nobody is still to open, or to come back.
+    pub fn is_nobody_due(&self) -> bool {
+        self.pending == 0 && self.waiting() == 0
     }
 
     /// Connections gone, however they left.
@@ -208,6 +267,13 @@ impl Counts {
             events: minus(self.events, earlier.events),
             bytes: minus(self.bytes, earlier.bytes),
             captures_failed: minus(self.captures_failed, earlier.captures_failed),
+            reconnects: minus(self.reconnects, earlier.reconnects),
+            waits: minus(self.waits, earlier.waits),
+            waits_over: minus(self.waits_over, earlier.waits_over),
+            gave_up: minus(self.gave_up, earlier.gave_up),
+            ids_lost: minus(self.ids_lost, earlier.ids_lost),
+            ids_repeated: minus(self.ids_repeated, earlier.ids_repeated),
+            ids_unknown: minus(self.ids_unknown, earlier.ids_unknown),
             pending: self.pending,
         }
     }

@@ -2,11 +2,13 @@
 //! person live here and nowhere else.
 
 mod factor;
+mod wire;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use factor::{Factor, Leave, UnknownFactor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+pub use wire::{ByteRate, Tunnel};
 
 /// A size in bytes. Written `"512 MiB"`, `"4 kB"` or `"300 B"`; a bare number is refused, since it has no unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
