@@ -29,7 +29,9 @@ connections = 10
 #[test]
 fn a_small_profile_is_enough() {
     let profile = profile(SMALL).unwrap();
-    let Kind::Assay(assay) = profile.run;
+    let Kind::Assay(assay) = profile.run else {
+        panic!("{:?}", profile.run)
+    };
     assert_eq!((*assay.cycles.get_ref(), assay.priming), (10, 3));
 }
 
@@ -101,6 +103,51 @@ fn a_complaint_names_the_file_the_line_and_what_is_allowed() {
                 message.contains(part),
                 "`{to}` gave a message without `{part}`:\n{message}"
             );
+        }
+    }
+}
+
+const CLEANUP: &str = r#"
+seed = 1
+[target]
+url = "http://127.0.0.1:8080"
+[scripts.feed]
+steps = [{ get = "/events" }]
+[run.cleanup]
+dose = "500ms"
+session-ttl = "1s"
+grace = "500ms"
+[run.cleanup.leave]
+fin = { script = "feed", connections = 10 }
+"#;
+
+#[test]
+fn a_cleanup_run_waits_for_the_ttl_and_the_grace() {
+    let whole = profile(CLEANUP).unwrap();
+    assert_eq!(whole.run.name(), "cleanup");
+    assert_eq!(whole.run.drain_within(), Duration::from_millis(1500));
+    for (from, to, parts) in [
+        (
+            "dose =",
+            "rounds = 0\ndose =",
+            &["line 8, column 10", "1 to 1,000 rounds"][..],
+        ),
+        ("fin =", "fins =", &["fins", "half-close"]),
+        (
+            r#"script = "feed""#,
+            r#"script = "food""#,
+            &["`food`", "`feed`"],
+        ),
+        (
+            "fin = { script = \"feed\", connections = 10 }",
+            "",
+            &["at least one way"],
+        ),
+        ("grace = \"500ms\"", "", &["grace"]),
+    ] {
+        let message = profile(&CLEANUP.replace(from, to)).unwrap_err().to_string();
+        for part in parts {
+            assert!(message.contains(part), "`{to}`: {message}");
         }
     }
 }

@@ -270,7 +270,7 @@ impl<'a> Conductor<'a> {
             EventKind::Phase,
             format!("{} of cycle {}", step.phase, step.cycle),
         )?;
-        if matches!(step.phase, Phase::Dose) {
+        if matches!(step.phase, Phase::Dose | Phase::Load) {
             self.before_dose = self.crew.counts();
         }
         self.crew.play(self.now.began, &step.batches);

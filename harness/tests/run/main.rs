@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod cleanup;
 mod endings;
+mod forecast;
 mod isolated;
 mod refusals;
+mod soak;
 mod verdicts;
