@@ -5,6 +5,7 @@
 //! say (a script that is named but not written, a dose without its script) is checked once, here, with line and column.
 //! Never decides when anything happens: that is [`plan`](crate::plan).
 
+mod alarm;
 mod assay;
 mod cleanup;
 mod complaint;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::{
+    alarm::{Alarm, Then, When},
     assay::{
         Assay, ClosedDose, ControlDose, Doses, EventDose, Probe, Rests, SessionDose, Standing,
         TurnDose,
@@ -67,6 +69,9 @@ pub struct Profile {
     /// Where production stands: when would it reach its limit?
     #[serde(default)]
     pub forecast: Option<Forecast>,
+    /// What must not last, and who is told: `[[alarm]]`.
+    #[serde(default)]
+    pub alarm: Vec<Alarm>,
 }
 
 /// The kinds of run.
@@ -178,6 +183,7 @@ impl Profile {
             .or_else(|| self.target.contradiction())
             .or_else(|| self.run.contradiction(&self.target))
             .or_else(|| self.too_many_workers())
+            .or_else(|| self.alarm.iter().find_map(Alarm::contradiction))
             .or_else(|| named().find_map(|name| self.unknown_script(name)))
     }
 

@@ -170,6 +170,8 @@ pub enum EventKind {
     Problem,
     /// How something is done on this machine.
     Note,
+    /// An alarm began or ended.
+    Alarm,
 }
 
 impl EventKind {
@@ -183,6 +185,7 @@ impl EventKind {
             Self::Loss => "loss",
             Self::Problem => "problem",
             Self::Note => "note",
+            Self::Alarm => "alarm",
         }
     }
 }

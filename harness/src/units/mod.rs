@@ -131,7 +131,9 @@ impl<'de> Deserialize<'de> for PerSecond {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let rate = f64::deserialize(input)?;
         Self::new(rate).ok_or_else(|| {
-            de::Error::custom(format!("{rate} is not a rate: write how many a second, such as 2 or 0.5"))
+            de::Error::custom(format!(
+                "{rate} is not a rate: write how many a second, such as 2 or 0.5"
+            ))
         })
     }
 }
@@ -139,6 +141,28 @@ impl<'de> Deserialize<'de> for PerSecond {
 impl Serialize for PerSecond {
     fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
         output.serialize_f64(self.0)
+    }
+}
+
+/// A share of a whole, above 0 and at most 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Share(f64);
+
+impl Share {
+    /// The share.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(input)?;
+        if share > 0.0 && share <= 1.0 {
+            return Ok(Self(share));
+        }
+        let message = format!("{share} is no share of a whole: write 0.05 for 5 %");
+        Err(de::Error::custom(message))
     }
 }
 
@@ -203,7 +227,11 @@ mod tests {
     fn a_slow_rate_is_a_rate_and_a_negative_one_is_none() {
         for (rate, seconds, count) in [(2.0, 230, 460), (0.5, 60, 30), (0.001, 10, 1)] {
             let rate = PerSecond::new(rate).unwrap();
-            assert_eq!(rate.count_in(Duration::from_secs(seconds)), count, "{rate:?}");
+            assert_eq!(
+                rate.count_in(Duration::from_secs(seconds)),
+                count,
+                "{rate:?}"
+            );
         }
         assert_eq!(PerSecond::new(-1.0).or(PerSecond::new(f64::NAN)), None);
     }

@@ -24,6 +24,8 @@ pub const VERSION: u32 = 1;
 pub enum Statement {
     /// The target died or ran out of memory.
     TargetDied,
+    /// An alarm or stop condition ended the run.
+    Alarm,
     /// A closed connection goes on eating.
     Zombie,
     /// Memory or a counter follows a factor, and goes on.
@@ -32,8 +34,6 @@ pub enum Statement {
     Forecast,
     /// Sessions are there that should be gone.
     NotCleanedUp,
-    /// An alarm or stop condition ended the run.
-    Alarm,
     /// Something grows, and no factor could be named.
     UnexplainedGrowth,
     /// The positive control was not found: the judge was blind.
