@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "record",
         &["units", "profile", "plan", "timeline", "observe"],
     ),
-    ("diagnose", &["units", "plan", "record"]),
+    ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "record", "diagnose"]),
     (
         "soak",

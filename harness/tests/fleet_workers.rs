@@ -19,7 +19,9 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sse_soak::{
     drive::{DriveConfig, Driver, Limits, Transport},
     fleet::{Fleet, FleetConfig},
-    plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
+    plan::{
+        Batch, Exchange, Expect, Leave, Manners, Request, Script, Segment, SessionUse, Stay, Unit,
+    },
     timeline::{Clock, Counts, Elapsed, End, PortBook, Tally},
 };
 
@@ -122,6 +124,7 @@ fn batch(leave: Leave, count: u32, stay: Stay) -> Batch {
         after: Duration::ZERO,
         over: Duration::from_millis(50),
         stay,
+        manners: Manners::default(),
     }
 }
 

@@ -19,7 +19,9 @@ use rustls::{
 };
 use sse_soak::{
     drive::{DriveConfig, Driver, Limits, Tls, Transport, Trust},
-    plan::{Batch, Exchange, Expect, Leave, Request, Script, Segment, SessionUse, Stay, Unit},
+    plan::{
+        Batch, Exchange, Expect, Leave, Manners, Request, Script, Segment, SessionUse, Stay, Unit,
+    },
     timeline::{Clock, Counts, End, PortBook, Tally},
 };
 use tempfile::TempDir;
@@ -133,6 +135,7 @@ impl Stage {
             after: Duration::ZERO,
             over: Duration::ZERO,
             stay,
+            manners: Manners::default(),
         };
         self.driver.play(self.clock.now(), vec![batch]);
     }

@@ -31,6 +31,15 @@ impl ProgressLine {
     }
 
     pub(super) fn show(&mut self, progress: &Progress) {
+        if let Some(alarm) = &progress.alarm {
+            self.end(); // an alarm stays on the terminal, also for those who want no progress
+            writeln!(
+                io::stderr().lock(),
+                "ALARM  at {} s: {alarm}",
+                progress.at.0.as_secs()
+            )
+            .ok();
+        }
         if self.quiet {
             return;
         }

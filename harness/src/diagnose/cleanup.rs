@@ -1,6 +1,6 @@
 //! Cleanup: what lingered after the drains, by the kernel's and by the target's own count, and how long the rest took to go.
 //!
-//! In: `cleanup.csv`. Out: one [`Cleaned`] per count. Counts are exact, so no model is needed: what is still there at the end
+//! In: `cleanup.csv`. Out: one [`Cleaned`] per count; of a cleanup run, one [`Round`] per way of leaving. Counts are exact, so no model is needed: what is still there at the end
 //! of most drains, cycle after cycle, was not cleaned up in the time that the profile gave.
 
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub struct Cleaned {
     pub cycles_lingering: usize,
     /// Time until none of a cycle was left, seconds: median, 99th percentile, most; only cycles that came clean.
     pub clean_s: Option<[f64; 3]>,
+    /// Time until one of those who left was forgotten, seconds: median, 99th percentile (the worst of all cycles), the last one.
+    pub each_s: Option<[f64; 3]>,
 }
 
 impl Cleaned {
@@ -34,14 +36,81 @@ impl Cleaned {
     }
 }
 
-/// Sums up the table: ways of leaving in the design's order, then the target's own counts.
-pub fn cleaned(table: &Table) -> Vec<Cleaned> {
-    let judged = |row: &usize| {
+/// What became of those who left in one way, in a run that plays one way a cycle: three counts of the same people.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Round {
+    /// How they left.
+    #[serde(serialize_with = "name")]
+    pub leave: Leave,
+    /// Their sockets, by the kernel's count.
+    pub kernel: Cleaned,
+    /// Their connections, by the target's own count.
+    pub connections: Option<Cleaned>,
+    /// Their sessions, by the target's own count; `None`: they made none.
+    pub sessions: Option<Cleaned>,
+}
+
+impl Round {
+    /// Every count there is.
+    pub fn counts(&self) -> impl Iterator<Item = &Cleaned> {
+        let own = self.connections.iter().chain(&self.sessions);
+        std::iter::once(&self.kernel).chain(own)
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference to the field"
+)]
+fn name<S: serde::Serializer>(leave: &Leave, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(leave.name())
+}
+
+/// Sums up the table by the way of leaving that was played in each cycle.
+pub fn rounds(table: &Table) -> Vec<Round> {
+    let rows = judged(table);
+    let of = |leave: Leave| {
+        let is = |row: &usize, name: &str| table.text("of", *row) == Some(name);
+        let cycle = |row: &usize| table.number("cycle", *row);
+        let played: Vec<_> = rows
+            .iter()
+            .filter(|row| is(row, leave.name()))
+            .filter_map(cycle)
+            .collect();
+        let here = |row: &usize| {
+            cycle(row).is_some_and(|now| played.iter().any(|one| (one - now).abs() < 0.5))
+        };
+        let count = |name: &str| {
+            let rows: Vec<usize> = rows
+                .iter()
+                .copied()
+                .filter(|row| here(row) && is(row, name))
+                .collect();
+            (!rows.is_empty()).then(|| one(table, name, &rows))
+        };
+        Some(Round {
+            leave,
+            kernel: count(leave.name())?,
+            connections: count("connections"),
+            sessions: count("sessions"),
+        })
+    };
+    Leave::ALL.into_iter().filter_map(of).collect()
+}
+
+/// The rows of judged cycles.
+fn judged(table: &Table) -> Vec<usize> {
+    let is = |row: &usize| {
         table
             .number("cycle", *row)
             .is_some_and(|cycle| cycle >= 0.0)
     };
-    let rows: Vec<usize> = (0..table.rows()).filter(judged).collect();
+    (0..table.rows()).filter(is).collect()
+}
+
+/// Sums up the table: ways of leaving in the design's order, then the target's own counts.
+pub fn cleaned(table: &Table) -> Vec<Cleaned> {
+    let rows = judged(table);
     let mut names: Vec<&str> = Vec::new();
     for row in &rows {
         if let Some(name) = table.text("of", *row).filter(|name| !names.contains(name)) {
@@ -57,25 +126,22 @@ pub fn cleaned(table: &Table) -> Vec<Cleaned> {
     names
         .into_iter()
         .map(|name| {
-            one(
-                table,
-                name,
-                rows.iter()
-                    .copied()
-                    .filter(|row| table.text("of", *row) == Some(name))
-                    .collect(),
-            )
+            let of = |row: &usize| table.text("of", *row) == Some(name);
+            let rows: Vec<usize> = rows.iter().copied().filter(of).collect();
+            one(table, name, &rows)
         })
         .collect()
 }
 
-fn one(table: &Table, name: &str, rows: Vec<usize>) -> Cleaned {
+fn one(table: &Table, name: &str, rows: &[usize]) -> Cleaned {
     let all = |column: &str| -> Vec<f64> {
         rows.iter()
             .filter_map(|row| table.number(column, *row))
             .collect()
     };
     let (lingering, times) = (all("lingering"), all("clean_s"));
+    let (half, most) = (all("clean_p50_s"), all("clean_p99_s"));
+    let known = !half.is_empty() && !most.is_empty() && !times.is_empty();
     Cleaned {
         of: name.into(),
         cycles: rows.len(),
@@ -89,6 +155,7 @@ fn one(table: &Table, name: &str, rows: Vec<usize>) -> Cleaned {
                 greatest(&times),
             ]
         }),
+        each_s: known.then(|| [quantile(&half, 0.5), greatest(&most), greatest(&times)]),
     }
 }
 
@@ -128,6 +195,33 @@ mod tests {
             (3, 180.0, Some(120.0))
         );
         assert!(found[0].is_left_behind());
+    }
+
+    #[test]
+    fn sessions_are_told_apart_by_how_their_clients_left() {
+        let (table, _) = Table::read(
+            "t_s,cycle,of,left,lingering,clean_s,clean_p50_s,clean_p99_s\n\
+             1,0,fin,60,0,0.2,0.05,0.15\n1,0,sessions,60,60,,,\n\
+             2,1,rst,60,0,0.1,0.1,0.1\n2,1,sessions,60,0,0.9,0.8,0.9\n\
+             3,2,fin,60,0,0.4,0.15,0.3\n3,2,sessions,60,60,,,\n"
+                .as_bytes(),
+            &["of"],
+        )
+        .unwrap();
+        let [fin, rst] = &rounds(&table)[..] else {
+            panic!("{:?}", rounds(&table))
+        };
+        assert_eq!((fin.leave, rst.leave), (Leave::Fin, Leave::Rst));
+        assert_eq!(fin.kernel.each_s, Some([0.05, 0.3, 0.4]));
+        let sessions = |round: &Round| {
+            round
+                .sessions
+                .as_ref()
+                .map(|s| (s.left, s.is_left_behind()))
+        };
+        assert_eq!(sessions(fin), Some((120.0, true)));
+        assert_eq!(sessions(rst), Some((60.0, false)));
+        assert_eq!(fin.connections, None);
     }
 
     #[test]

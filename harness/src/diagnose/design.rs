@@ -299,7 +299,7 @@ fn current_columns(
     factors.units.iter().map(current).collect()
 }
 
-/// Every factor, the sums over ways of leaving, and in an assay the waiting times, over *all* rows: floors come from all of them.
+/// Every factor, the sums over ways of leaving, and, where everybody left before the reading, the waiting times, over *all* rows: floors come from all of them.
 fn dose_columns(observations: &Observations, factors: &Factors) -> Vec<(Term, Vec<f64>)> {
     let singles = factors.units.iter().copied();
     let mut columns = Vec::new();
@@ -311,7 +311,7 @@ fn dose_columns(observations: &Observations, factors: &Factors) -> Vec<(Term, Ve
             .iter()
             .map(|f| waited_of(observations, *f))
             .collect();
-        if let (Some(waited), Kind::Assay) = (waited, observations.kind) {
+        if let Some(waited) = waited.filter(|_| observations.kind != Kind::Soak) {
             columns.push((Term::Waited(factor), sum(waited)));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units::Factor;
+use crate::units::{Factor, Leave};
 
 use super::{
     assay::{Effects, Look},
@@ -70,14 +70,26 @@ impl Production {
     }
 
     fn rate(&self, factor: Factor) -> f64 {
-        let given = self.rates.iter().filter(|(f, _)| {
-            *f == factor || (factor == Factor::AllClosed && matches!(f, Factor::Closed(_)))
-        });
+        let given = self
+            .rates
+            .iter()
+            .filter(|(f, _)| *f == factor || is_part(*f, factor));
         given.map(|(_, rate)| rate).sum()
     }
 
     fn reached_at(&self, rate: f64) -> Option<Duration> {
         (rate > 0.0).then(|| Duration::try_from_secs_f64(self.headroom.max(0.0) / rate).ok())?
+    }
+}
+
+/// Whether one unit of `part` is also one of `sum`.
+fn is_part(part: Factor, sum: Factor) -> bool {
+    match (part, sum) {
+        (Factor::Closed(_), Factor::AllClosed) => true,
+        (Factor::Closed(leave), Factor::Abrupt) => {
+            matches!(leave, Leave::Rst | Leave::Stall | Leave::Vanish)
+        }
+        _ => false,
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Kind {
     Assay,
     /// A block of steady load, read under load.
     Soak,
+    /// A block of steady load, read when everybody has left: a long cycle, judged as a soak is.
+    Drained,
 }
 
 /// How much of one factor had been given at each reading.

@@ -13,8 +13,8 @@ use super::{
     counters::Counter,
     envelope::Envelope,
     finding::{self, Findings},
-    lag,
-    observations::{Control, Dose, Kind, Observations, Precision},
+    forgotten, lag, limit,
+    observations::{Control, Dose, Kept, Kind, Nuisance, Observations, Precision},
     rests::Rest,
     run,
     signal::Signal,
@@ -34,6 +34,10 @@ const MEMORY: [(Signal, Series); 4] = [
     (Signal::Rss, Series::Rss),
 ];
 
+/// A regression of more rows than this costs minutes and says no more: doses and readings add up, so every second row of a longer
+/// soak is a soak of blocks twice as long (the method, §5).
+const MOST_ROWS: usize = 600;
+
 /// Counters and the columns that hold them. CPU is read in the rests: the read windows of short cycles are too short for it.
 const COUNTERS: [(Signal, Series); 2] = [
     (Signal::Descriptors, Series::Fds),
@@ -42,9 +46,15 @@ const COUNTERS: [(Signal, Series); 2] = [
 
 /// Judges a recording: memory and counters by the method, then how the run ended and what was not cleaned up.
 pub fn judge(recording: &Recording) -> Findings {
+    if recording.manifest.kind == run::KIND_CLEANUP {
+        return Findings::new(forgotten::findings(recording)).with(run::findings(recording));
+    }
     let evidence = evidence(recording);
     let rules = rules(recording);
-    judge_evidence(&evidence, &rules).with(run::findings(recording))
+    let judgement = verdict::judge(&evidence, &rules);
+    finding::findings(&evidence, &judgement, &rules)
+        .with(run::findings(recording))
+        .with(limit::findings(recording, &judgement))
 }
 
 /// Judges evidence of any origin.
@@ -53,9 +63,24 @@ pub fn judge_evidence(evidence: &Evidence, rules: &Rules) -> Findings {
 }
 
 fn rules(recording: &Recording) -> Rules {
+    let usual = Rules::default();
     Rules {
         tolerance: tolerance(recording),
-        ..Rules::default()
+        cache_units: recording
+            .manifest
+            .plan
+            .soak
+            .map_or(usual.cache_units, |soak| f64::from(soak.cache_units)),
+        ..usual
+    }
+}
+
+/// What the rows of a recording are.
+fn kind(recording: &Recording) -> Kind {
+    match recording.manifest.plan.soak {
+        None => Kind::Assay,
+        Some(soak) if soak.drained => Kind::Drained,
+        Some(_) => Kind::Soak,
     }
 }
 
@@ -103,7 +128,7 @@ pub fn evidence(recording: &Recording) -> Evidence {
         counters,
         rests: rows.rests(),
         waiting: best.and_then(|(signal, series)| rows.waiting(signal, series, recording)),
-        envelope: envelope(recording, &rows),
+        envelope: envelope(recording, &rows).filter(|_| kind(recording) != Kind::Soak),
         memory,
     }
 }
@@ -125,9 +150,12 @@ impl<'a> Rows<'a> {
                 .number("cycle", *row)
                 .is_some_and(|cycle| cycle >= -1.0)
         };
-        let cycles = (0..table.rows())
+        let mut cycles: Vec<usize> = (0..table.rows())
             .filter(|row| is(row, "cycle") && judged(row))
             .collect();
+        while cycles.len() > MOST_ROWS {
+            cycles = cycles.into_iter().step_by(2).collect();
+        }
         let starts = (0..table.rows()).filter(|row| is(row, "rest-start"));
         let rests = starts
             .filter(|row| is(&(row + 1), "rest-end"))
@@ -188,16 +216,34 @@ impl<'a> Rows<'a> {
         let seconds = self.since_first(rows, "t_s")?;
         let cycle_seconds = median(&differences(&seconds)).unwrap_or(1.0).max(1e-3);
         Some(Observations {
-            kind: Kind::Assay,
+            kind: kind(recording),
             readings,
             doses: self.doses(rows, recording),
-            nuisances: Vec::new(),
+            nuisances: self.nuisances(rows, recording),
             control: self.control(rows),
             precision: self.precision(signal, series, recording),
             time_floor: signal.floor() / cycle_seconds,
             seconds,
             cycle_seconds,
         })
+    }
+
+    /// Under load, memory follows whoever is there. Drained, nobody is, and sessions that stay are what is asked about.
+    fn nuisances(&self, rows: &[usize], recording: &Recording) -> Vec<Nuisance> {
+        if kind(recording) != Kind::Soak {
+            return Vec::new();
+        }
+        let nuisance = |name: &str, column: &str| {
+            Some(Nuisance {
+                name: name.into(),
+                values: self.column(rows, column)?,
+                kept: Kept::IfItVaries,
+            })
+        };
+        let live = nuisance("live connections", "live_connections");
+        live.into_iter()
+            .chain(nuisance("live sessions", "live_sessions"))
+            .collect()
     }
 
     /// Every factor of the plan, and every way of leaving that happened besides (the probe leaves by FIN).
@@ -215,6 +261,7 @@ impl<'a> Rows<'a> {
             self.since_first(rows, &closed(*leave))
                 .is_some_and(|total| total.iter().any(|units| *units > 0.5))
         };
+        let asked = factors.len();
         // A chat is read to its end, so `complete` without a dose of its own is only another name for its sessions and turns.
         let besides = |leave: &Leave| *leave != Leave::Complete && happened(leave);
         for leave in Leave::ALL.into_iter().filter(besides) {
@@ -238,7 +285,12 @@ impl<'a> Rows<'a> {
                 waited,
             })
         };
-        factors.into_iter().filter_map(dose).collect()
+        let mut doses: Vec<Dose> = factors.into_iter().filter_map(dose).collect();
+        let besides = doses.split_off(asked.min(doses.len()));
+        let is_planned = |one: &Dose| doses.iter().any(|planned| is_twin(one, planned));
+        let others: Vec<Dose> = besides.into_iter().filter(|one| !is_planned(one)).collect();
+        doses.extend(others);
+        doses
     }
 
     /// The column that counts events: the target's own, if it reports one. What it sends to clients that never read is sent, but never
@@ -350,12 +402,17 @@ impl<'a> Rows<'a> {
         let (peak, at_peak) = (median(&finite(&peaks))?, median(&finite(&live))?);
         let each = (peak - before).max(1.0) / at_peak.max(1.0);
         let readings = self.seen(&self.cycles, series)?;
-        let standing = f64::from(recording.manifest.plan.standing);
+        let stays = match kind(recording) {
+            Kind::Soak => self.column(&self.cycles, "live_connections")?,
+            _ => vec![f64::from(recording.manifest.plan.standing); readings.len()],
+        };
         let given_back: Vec<f64> = peaks
             .iter()
             .zip(&readings)
-            .zip(&live)
-            .map(|((peak, reading), live)| (peak - reading) / (each * (live - standing).max(1.0)))
+            .zip(live.iter().zip(&stays))
+            .map(|((peak, reading), (live, stays))| {
+                (peak - reading) / (each * (live - stays).max(1.0))
+            })
             .collect();
         Some((each * at_peak, 1.0 - median(&finite(&given_back))?))
     }
@@ -419,6 +476,13 @@ impl<'a> Rows<'a> {
             growth_before: growth_before.unwrap_or(0.0),
         })
     }
+}
+
+/// Whether two were only ever given together, one of each: sessions that are made to the end also complete a connection. What the
+/// plan names is what was asked about.
+fn is_twin(one: &Dose, other: &Dose) -> bool {
+    let same = |(a, b): (&f64, &f64)| (a - b).abs() < 0.5 || (a.is_nan() && b.is_nan());
+    one.total.iter().zip(&other.total).all(same)
 }
 
 fn closed(leave: Leave) -> String {

@@ -15,12 +15,22 @@ use crate::{
 /// From this share of failed connections on, the doses were not what was planned.
 const FAILED_SHARE: f64 = 0.05;
 
+/// More alarms than this are in events.csv only.
+const MOST_ALARMS: usize = 20;
+
+/// The kind of run that judges counts and not memory, as the manifest names it.
+pub const KIND_CLEANUP: &str = "cleanup";
+
 /// Everything there is to say about a run beside its memory and counters.
 pub fn findings(recording: &Recording) -> Vec<Finding> {
     let mut all: Vec<Finding> = end(recording)
         .into_iter()
         .chain(failures(recording))
+        .chain(alarms(recording))
         .collect();
+    if recording.manifest.kind == KIND_CLEANUP {
+        return all; // it judges its counts way by way: see `forgotten`
+    }
     all.extend(
         cleaned(&recording.cleanup)
             .iter()
@@ -54,12 +64,31 @@ fn end(recording: &Recording) -> Option<Finding> {
                 Statement::TargetDied,
                 format!("{} after {:.0} s", ended.text, ended.t_s),
             )),
+            "alarm" => Some(Finding::plain(
+                Statement::Alarm,
+                format!(
+                    "{}, after {:.0} s and {cycles} of {planned} cycles",
+                    ended.text, ended.t_s
+                ),
+            )),
             _ => Some(Finding::plain(
                 Statement::Inconclusive,
                 format!("{}, after {cycles} of {planned} cycles", ended.text),
             )),
         },
     }
+}
+
+/// Alarms that did not end the run, beside the verdict.
+fn alarms(recording: &Recording) -> Vec<Finding> {
+    let events = &recording.events;
+    let rows = (0..events.rows()).filter(|row| events.text("kind", *row) == Some("alarm"));
+    let say = |row| {
+        let at = events.number("t_s", row).unwrap_or(0.0);
+        let text = format!("alarm at {at:.0} s: {}", events.text("text", row)?);
+        Some(Finding::plain(Statement::Beside, text))
+    };
+    rows.filter_map(say).take(MOST_ALARMS).collect()
 }
 
 /// Connections that did not do what the plan asked for, in the end. A server that resets a reader that stalls or crawls is

@@ -3,22 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    Batch, Design, Factor, Leave, Length, Manners, Phase, Plan, Retain, Script, Stay, Step,
-    exchange::exchange,
+    Batch, Design, Factor, Leave, Length, Manners, Phase, Plan, Retain, Stay, Step,
+    parts::{self, ARRIVALS, bare, part, standing, stay, trial},
 };
 use crate::{
     profile::{Assay, ClosedDose, EventDose, Profile},
     units::Period,
 };
-
-/// The pool that standing sessions go to and that turns borrow from.
-const STANDING_POOL: usize = 0;
-
-/// The part of a dose in which its clients arrive; the rest leaves the last ones time to do what they came for.
-const ARRIVALS: f64 = 0.6;
-
-/// How long the first clients may take. A ChatBot's answer takes seconds; a server that needs longer is no target for short cycles.
-const TRIAL: Duration = Duration::from_secs(30);
 
 /// One factor of the design: what is played when it is on.
 struct Dosed {
@@ -30,13 +21,7 @@ struct Dosed {
 }
 
 pub(super) fn plan(profile: &Profile, assay: &Assay, seed: u64) -> Plan {
-    let names: Vec<&String> = profile.scripts.keys().collect();
-    let index = |name: &str| {
-        names
-            .iter()
-            .position(|known| *known == name)
-            .expect("checked while parsing")
-    };
+    let index = |name: &str| parts::index(profile, name);
     let dosed = dosed(assay, &index);
     let cycles = *assay.cycles.get_ref();
     let count = cycles as usize;
@@ -44,7 +29,7 @@ pub(super) fn plan(profile: &Profile, assay: &Assay, seed: u64) -> Plan {
     let design = Design::draw(seed, count, &parts);
     Plan {
         seed,
-        scripts: scripts(profile, assay),
+        scripts: parts::scripts(profile, assay.standing.as_ref()),
         pools: 1,
         standing: assay
             .standing
@@ -56,30 +41,6 @@ pub(super) fn plan(profile: &Profile, assay: &Assay, seed: u64) -> Plan {
         priming: assay.priming,
         cycles,
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a small count, between 1 and the count"
-)]
-fn part(share: f64, cycles: usize) -> usize {
-    ((share * cycles as f64).round() as usize).clamp(1, cycles.saturating_sub(1).max(1))
-}
-
-fn scripts(profile: &Profile, assay: &Assay) -> Vec<Script> {
-    let standing = assay
-        .standing
-        .as_ref()
-        .map(|standing| standing.script.get_ref());
-    let script = |(name, spec): (&String, &crate::profile::ScriptSpec)| Script {
-        name: name.clone(),
-        exchanges: spec
-            .steps()
-            .map(|step| exchange(step, STANDING_POOL, standing == Some(name)))
-            .collect(),
-    };
-    profile.scripts.iter().map(script).collect()
 }
 
 /// What every dose of the profile plays, in the order of the regression.
@@ -179,16 +140,6 @@ impl<I: Fn(&str) -> usize> Table<'_, I> {
     }
 }
 
-/// How long a client of a dose stays.
-fn stay(leave: Leave, asked: Option<Duration>, dose: Duration) -> Stay {
-    match leave {
-        Leave::Complete => Stay::ToTheEnd,
-        Leave::Stall | Leave::Slow => asked.map_or(Stay::Until(dose), Stay::For),
-        Leave::Early => Stay::For(asked.unwrap_or_default()),
-        _ => Stay::For(asked.unwrap_or(dose.mul_f64(0.1))),
-    }
-}
-
 fn steps(
     assay: &Assay,
     dosed: &[Dosed],
@@ -201,8 +152,9 @@ fn steps(
         length.map(|length| bare(Phase::Rest, cycle, Length::For(length.get())))
     };
     let rests = assay.rests;
-    let mut steps = standing(assay, -priming, index);
-    steps.push(trial(dosed, -priming));
+    let mut steps = standing(assay.standing.as_ref(), -priming, index);
+    let played = dosed.iter().filter_map(|dosed| dosed.batch.as_ref());
+    steps.push(trial(played, -priming));
     steps.push(bare(
         Phase::Drain,
         -priming,
@@ -231,65 +183,6 @@ fn steps(
     }
     steps.extend(rest(cycles, rests.map(|rests| rests.last)));
     steps
-}
-
-fn bare(phase: Phase, cycle: i32, length: Length) -> Step {
-    Step {
-        phase,
-        cycle,
-        length,
-        batches: Vec::new(),
-        retain: None,
-    }
-}
-
-fn standing(assay: &Assay, cycle: i32, index: &impl Fn(&str) -> usize) -> Vec<Step> {
-    let step = |standing: &crate::profile::Standing| {
-        let batch = Batch {
-            script: index(standing.script.get_ref()),
-            leave: Leave::Fin,
-            count: standing.connections,
-            after: Duration::ZERO,
-            over: Duration::from_millis(u64::from(standing.connections)),
-            stay: Stay::Standing,
-            manners: Manners::new(standing.reconnect, standing.network),
-        };
-        let length = Length::UntilStanding {
-            at_most: Duration::from_secs(10).max(batch.over * 4),
-        };
-        Step {
-            batches: vec![batch],
-            ..bare(Phase::Standing, cycle, length)
-        }
-    };
-    assay.standing.iter().map(step).collect()
-}
-
-/// One client of every script that a dose plays: a server that answers otherwise than the profile says is noticed in
-/// the first seconds, not after hours.
-fn trial(dosed: &[Dosed], cycle: i32) -> Step {
-    let mut batches: Vec<Batch> = Vec::new();
-    for batch in dosed.iter().filter_map(|dosed| dosed.batch.as_ref()) {
-        let (leave, stay) = match batch.leave {
-            Leave::Complete => (Leave::Complete, Stay::ToTheEnd),
-            _ => (Leave::Fin, Stay::For(Duration::ZERO)),
-        };
-        if !batches.iter().any(|known| known.script == batch.script) {
-            batches.push(Batch {
-                script: batch.script,
-                leave,
-                count: 1,
-                after: Duration::ZERO,
-                over: Duration::ZERO,
-                stay,
-                manners: Manners::default(),
-            });
-        }
-    }
-    Step {
-        batches,
-        ..bare(Phase::Trial, cycle, Length::UntilGone { at_most: TRIAL })
-    }
 }
 
 fn cycle_steps<'a>(

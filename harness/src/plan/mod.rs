@@ -1,18 +1,22 @@
 //! Plan: `(profile, seed)` becomes the whole schedule as a value. No clock, no I/O.
 //!
 //! In: a [`Profile`](crate::profile::Profile) and a seed. Out: a [`Plan`]: scripts, steps, and what each step's clients do.
-//! Start at [`Plan::new`]; `assay` lays out the cycles of the method, `design` draws which factor is on in which cycle.
+//! Start at [`Plan::new`]; `assay` lays out the cycles of the method, `soak` its blocks, `cleanup` its rounds, `design` draws which factor is on in which
+//! cycle, `parts` is what all kinds share.
 //! Times are offsets from the start of a step. Same profile, same seed, same plan; `sse-soak plan` prints it.
 //! Never looks at a clock, a socket or the target: what it cannot know in advance is a [`Length`] with bounds.
 
 mod assay;
 mod batch;
+mod cleanup;
 mod design;
 mod exchange;
 mod manners;
+mod parts;
 mod print;
 mod script;
 mod segment;
+mod soak;
 mod step;
 
 use std::time::Duration;
@@ -66,6 +70,8 @@ impl Plan {
     pub fn new(profile: &Profile, seed: u64) -> Self {
         match &profile.run {
             Kind::Assay(assay) => assay::plan(profile, assay, seed),
+            Kind::Cleanup(cleanup) => cleanup::plan(profile, cleanup, seed),
+            Kind::Soak(soak) => soak::plan(profile, soak, seed),
         }
     }
 

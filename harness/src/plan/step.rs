@@ -18,6 +18,8 @@ pub enum Phase {
     Rest,
     /// Clients come, do and leave.
     Dose,
+    /// Clients come and go, and go on while they are read: a soak under load.
+    Load,
     /// The target forgets them.
     Drain,
     /// The highest concurrency of the cycle.
@@ -26,6 +28,8 @@ pub enum Phase {
     Settle,
     /// The reading.
     Read,
+    /// The reading of a soak, with its load on; everyone leaves at its end.
+    ReadLoaded,
 }
 
 impl Phase {
@@ -36,10 +40,12 @@ impl Phase {
             Self::Trial => "trial",
             Self::Rest => "rest",
             Self::Dose => "dose",
+            Self::Load => "load",
             Self::Drain => "drain",
             Self::Probe => "probe",
             Self::Settle => "settle",
             Self::Read => "read",
+            Self::ReadLoaded => "read-loaded",
         }
     }
 }

@@ -5,26 +5,34 @@
 //! say (a script that is named but not written, a dose without its script) is checked once, here, with line and column.
 //! Never decides when anything happens: that is [`plan`](crate::plan).
 
+mod alarm;
 mod assay;
+mod cleanup;
 mod complaint;
+mod forecast;
 mod manners;
 mod script;
+mod soak;
 mod target;
 mod workers;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, ops::Range, path::Path, time::Duration};
 
 use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::{
+    alarm::{Alarm, Then, When},
     assay::{
         Assay, ClosedDose, ControlDose, Doses, EventDose, Probe, Rests, SessionDose, Standing,
         TurnDose,
     },
+    cleanup::Cleanup,
     complaint::ProfileError,
+    forecast::{Account, Forecast, Limit, Unit},
     manners::{NetworkSpec, ReconnectSpec},
     script::{CaptureSpec, ScriptSpec, StepSpec},
+    soak::{ClosedRate, Population, Rate, Rates, Soak},
     target::{AdminSpec, H2Spec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},
 };
@@ -60,6 +68,12 @@ pub struct Profile {
     /// What may stay without being a leak.
     #[serde(default)]
     pub tolerances: Tolerances,
+    /// Where production stands: when would it reach its limit?
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
+    /// What must not last, and who is told: `[[alarm]]`.
+    #[serde(default)]
+    pub alarm: Vec<Alarm>,
 }
 
 /// The kinds of run.
@@ -68,10 +82,61 @@ pub struct Profile {
 pub enum Kind {
     /// Randomised doses in short cycles: minutes, and the sharpest answer.
     Assay(Box<Assay>),
+    /// Leave in every way, wait, count what lingers.
+    Cleanup(Box<Cleanup>),
+    /// Hours of realistic load in blocks, judged as they pass.
+    Soak(Box<Soak>),
+}
+
+impl Kind {
+    /// The name used in profiles and in the manifest.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Assay(_) => "assay",
+            Self::Cleanup(_) => "cleanup",
+            Self::Soak(_) => "soak",
+        }
+    }
+
+    /// How long the target may take to forget who left.
+    pub fn drain_within(&self) -> Duration {
+        match self {
+            Self::Assay(assay) => assay.drain_within.get(),
+            Self::Cleanup(cleanup) => cleanup.session_ttl.get() + cleanup.grace.get(),
+            Self::Soak(soak) => soak.drain_within.get(),
+        }
+    }
+
+    /// How many standing sessions turns borrow from; `None`: there are no turns.
+    fn lends_sessions_of(&self) -> Option<u32> {
+        let (standing, turns) = match self {
+            Self::Assay(assay) => (&assay.standing, assay.doses.turn.is_some()),
+            Self::Soak(soak) => (&soak.standing, soak.rates.turn.is_some()),
+            Self::Cleanup(_) => return None,
+        };
+        Some(standing.as_ref().filter(|_| turns)?.connections)
+    }
+
+    /// Every script that is named.
+    fn scripts(&self) -> Vec<&Spanned<String>> {
+        match self {
+            Self::Assay(assay) => assay.scripts().collect(),
+            Self::Cleanup(cleanup) => cleanup.scripts().collect(),
+            Self::Soak(soak) => soak.scripts().collect(),
+        }
+    }
+
+    fn contradiction(&self, target: &TargetSpec) -> Option<(Range<usize>, String)> {
+        match self {
+            Self::Assay(assay) => assay.contradiction(),
+            Self::Cleanup(cleanup) => cleanup.contradiction(),
+            Self::Soak(soak) => soak.contradiction(target),
+        }
+    }
 }
 
 fn one_second() -> Period {
-    Period::new(std::time::Duration::from_secs(1)).expect("one second is not zero")
+    Period::new(Duration::from_secs(1)).expect("one second is not zero")
 }
 
 impl Profile {
@@ -113,25 +178,25 @@ impl Profile {
     }
 
     /// The first thing that types could not refuse, with its place in the text.
-    fn contradiction(&self) -> Option<(std::ops::Range<usize>, String)> {
+    fn contradiction(&self) -> Option<(Range<usize>, String)> {
         let scripts = self.scripts.values().find_map(ScriptSpec::contradiction);
-        let Kind::Assay(assay) = &self.run;
+        let named = || self.run.scripts().into_iter();
         scripts
             .or_else(|| self.target.contradiction())
-            .or_else(|| assay.contradiction())
+            .or_else(|| self.run.contradiction(&self.target))
             .or_else(|| self.too_many_workers())
-            .or_else(|| assay.scripts().find_map(|name| self.unknown_script(name)))
+            .or_else(|| self.alarm.iter().find_map(Alarm::contradiction))
+            .or_else(|| named().find_map(|name| self.unknown_script(name)))
     }
 
     /// A worker lends the sessions of its own standing streams only.
-    fn too_many_workers(&self) -> Option<(std::ops::Range<usize>, String)> {
+    fn too_many_workers(&self) -> Option<(Range<usize>, String)> {
         let workers = self.workers.as_ref()?;
         let Workers::Count(count) = workers.get_ref() else {
             return None;
         };
-        let Kind::Assay(assay) = &self.run;
-        let standing = assay.standing.as_ref()?.connections;
-        (assay.doses.turn.is_some() && count.get() > standing).then(|| {
+        let standing = self.run.lends_sessions_of()?;
+        (count.get() > standing).then(|| {
             let message = format!(
                 "turns borrow from the standing sessions of their own worker, and {count} workers have only {standing} of them: \
                  write at most `workers = {standing}`"
@@ -140,7 +205,7 @@ impl Profile {
         })
     }
 
-    fn unknown_script(&self, name: &Spanned<String>) -> Option<(std::ops::Range<usize>, String)> {
+    fn unknown_script(&self, name: &Spanned<String>) -> Option<(Range<usize>, String)> {
         if self.scripts.contains_key(name.get_ref()) {
             return None;
         }

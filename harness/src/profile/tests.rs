@@ -29,7 +29,9 @@ connections = 10
 #[test]
 fn a_small_profile_is_enough() {
     let profile = profile(SMALL).unwrap();
-    let Kind::Assay(assay) = profile.run;
+    let Kind::Assay(assay) = profile.run else {
+        panic!("{:?}", profile.run)
+    };
     assert_eq!((*assay.cycles.get_ref(), assay.priming), (10, 3));
 }
 
@@ -143,4 +145,47 @@ fn assert_complaints(good: &str, complaints: &[Complaint]) {
             );
         }
     }
+}
+
+const CLEANUP: &str = r#"
+seed = 1
+[target]
+url = "http://127.0.0.1:8080"
+[scripts.feed]
+steps = [{ get = "/events" }]
+[run.cleanup]
+dose = "500ms"
+session-ttl = "1s"
+grace = "500ms"
+[run.cleanup.leave]
+fin = { script = "feed", connections = 10 }
+"#;
+
+#[test]
+fn a_cleanup_run_waits_for_the_ttl_and_the_grace() {
+    let whole = profile(CLEANUP).unwrap();
+    assert_eq!(whole.run.name(), "cleanup");
+    assert_eq!(whole.run.drain_within(), Duration::from_millis(1500));
+    assert_complaints(
+        CLEANUP,
+        &[
+            (
+                "dose =",
+                "rounds = 0\ndose =",
+                &["line 8, column 10", "1 to 1,000 rounds"],
+            ),
+            ("fin =", "fins =", &["fins", "half-close"]),
+            (
+                r#"script = "feed""#,
+                r#"script = "food""#,
+                &["`food`", "`feed`"],
+            ),
+            (
+                "fin = { script = \"feed\", connections = 10 }",
+                "",
+                &["at least one way"],
+            ),
+            ("grace = \"500ms\"", "", &["grace"]),
+        ],
+    );
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::Tolerances;
+use crate::profile::{Forecast, Tolerances};
 
 /// Version of the run directory's layout. Raised when a reader of the last version would misread.
 pub const LAYOUT: u32 = 1;
@@ -56,6 +56,21 @@ pub struct PlanFacts {
     pub tolerances: Tolerances,
     /// How long the run may take at most, seconds.
     pub longest_s: f64,
+    /// How a soak's rows are to be read; `None`: it is none.
+    #[serde(default)]
+    pub soak: Option<SoakFacts>,
+    /// Where production stands, if the profile says so.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
+}
+
+/// How the rows of a soak are to be read.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SoakFacts {
+    /// Whether everybody had left before each reading.
+    pub drained: bool,
+    /// Units of every way of leaving and of sessions before the first row.
+    pub cache_units: u32,
 }
 
 fn tolerances<S: serde::Serializer>(value: &Tolerances, output: S) -> Result<S::Ok, S::Error> {

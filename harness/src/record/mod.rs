@@ -13,7 +13,7 @@ mod table;
 mod writer;
 
 pub use self::{
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, TargetFacts},
+    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, TargetFacts},
     reader::{Recording, RecordingError},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,

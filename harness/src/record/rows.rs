@@ -147,6 +147,10 @@ pub struct CleanupRow {
     pub lingering: Option<u64>,
     /// How long after the dose ended the count was back at the standing population's; `None`: not in time, or not known.
     pub clean_s: Option<f64>,
+    /// How long until half of those who left were forgotten.
+    pub half_clean_s: Option<f64>,
+    /// How long until 99 % of those who left were forgotten.
+    pub clean_99_s: Option<f64>,
 }
 
 /// What kind of event.
@@ -166,6 +170,8 @@ pub enum EventKind {
     Problem,
     /// How something is done on this machine.
     Note,
+    /// An alarm began or ended.
+    Alarm,
 }
 
 impl EventKind {
@@ -179,6 +185,7 @@ impl EventKind {
             Self::Loss => "loss",
             Self::Problem => "problem",
             Self::Note => "note",
+            Self::Alarm => "alarm",
         }
     }
 }

@@ -65,7 +65,17 @@ impl RunDir {
             cleanup: Csv::create(
                 path,
                 files::CLEANUP,
-                &["t_s", "cycle", "of", "left", "lingering", "clean_s"].map(String::from),
+                &[
+                    "t_s",
+                    "cycle",
+                    "of",
+                    "left",
+                    "lingering",
+                    "clean_s",
+                    "clean_p50_s",
+                    "clean_p99_s",
+                ]
+                .map(String::from),
             )?,
             events: Csv::create(
                 path,
@@ -143,6 +153,8 @@ impl RunDir {
     /// # Errors
     /// The row cannot be written.
     pub fn cleanup(&mut self, row: &CleanupRow) -> Result<(), RecordError> {
+        let seconds =
+            |time: Option<f64>| time.map_or_else(String::new, |time| format!("{time:.3}"));
         let cells = [
             row.at.to_string(),
             row.cycle.to_string(),
@@ -150,8 +162,9 @@ impl RunDir {
             row.left.to_string(),
             row.lingering
                 .map_or_else(String::new, |count| count.to_string()),
-            row.clean_s
-                .map_or_else(String::new, |seconds| format!("{seconds:.3}")),
+            seconds(row.clean_s),
+            seconds(row.half_clean_s),
+            seconds(row.clean_99_s),
         ];
         self.cleanup.append(&cells)
     }

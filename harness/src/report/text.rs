@@ -97,7 +97,8 @@ const fn mark(verdict: Statement) -> &'static str {
         | Statement::NotCleanedUp
         | Statement::TargetDied
         | Statement::Alarm => "  !   ",
-        Statement::NoLeak | Statement::ControlFound => "  ok  ",
+        Statement::NoLeak | Statement::ControlFound | Statement::CleanedUp => "  ok  ",
+        Statement::Beside | Statement::Forecast => "      ",
         _ => "  ?   ",
     }
 }

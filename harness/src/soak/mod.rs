@@ -4,6 +4,7 @@
 //! The only owner of the run directory's writer and of the order of steps. Load and observer run on their own threads;
 //! here one thread waits, writes rows and heeds signals. Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
+mod alarm;
 mod crew;
 mod error;
 mod exposure;
@@ -21,7 +22,12 @@ use std::{
     time::Duration,
 };
 
-use self::{crew::Crew, exposure::Exposure, quiet::Baseline};
+use self::{
+    alarm::{Actor, Watchdog},
+    crew::Crew,
+    exposure::Exposure,
+    quiet::Baseline,
+};
 pub use self::{
     crew::WorkerReport,
     error::SoakError,
@@ -32,11 +38,11 @@ pub use self::{
     url::{Carriage, Url, address},
 };
 use crate::{
-    drive::Farewell,
+    drive::{Farewell, Latency},
     isolate::Isolated,
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step},
-    profile::Profile,
+    profile::{Alarm, Profile},
     record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
@@ -68,6 +74,8 @@ pub enum EndReason {
     Interrupted,
     /// The target died.
     TargetDied,
+    /// An alarm asked for it.
+    Alarm,
     /// It could not go on.
     Failed,
 }
@@ -79,6 +87,7 @@ impl EndReason {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
             Self::TargetDied => "target-died",
+            Self::Alarm => "alarm",
             Self::Failed => "failed",
         }
     }
@@ -88,6 +97,7 @@ impl EndReason {
 enum Halt {
     Interrupted,
     TargetDied(String),
+    Alarm(String),
     Failed(SoakError),
 }
 
@@ -170,6 +180,11 @@ struct Conductor<'a> {
     retained: (u64, u64),
     probe: Option<(Sample, u64)>,
     problems_said: usize,
+    alarms: &'a [Alarm],
+    watchdog: Watchdog,
+    actor: Actor,
+    /// What alarms have taken since latencies were written.
+    latency: Latency,
     losses_said: usize,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
@@ -194,7 +209,7 @@ struct Stages {
 
 impl<'a> Conductor<'a> {
     fn new(
-        setup: &Setup,
+        setup: &'a Setup,
         stop: &'a Stop,
         clock: Clock,
         dir: RunDir,
@@ -231,6 +246,10 @@ impl<'a> Conductor<'a> {
             retained: (0, 0),
             probe: None,
             problems_said: 0,
+            alarms: &setup.profile.alarm,
+            watchdog: Watchdog::new(&setup.profile.alarm),
+            actor: Actor::new(&setup.out),
+            latency: Latency::default(),
             losses_said: 0,
             asked_alive: clock.now(),
         }
@@ -275,7 +294,7 @@ impl<'a> Conductor<'a> {
             EventKind::Phase,
             format!("{} of cycle {}", step.phase, step.cycle),
         )?;
-        if matches!(step.phase, Phase::Dose) {
+        if matches!(step.phase, Phase::Dose | Phase::Load) {
             self.before_dose = self.crew.counts();
         }
         self.crew.play(self.now.began, &step.batches);
@@ -323,13 +342,8 @@ impl<'a> Conductor<'a> {
         for gap in &sample.gaps {
             self.event(EventKind::Gap, gap.clone())?;
         }
-        progress(&Progress::new(
-            plan,
-            self.now.phase,
-            self.now.cycle,
-            &counts,
-            &sample,
-        ));
+        let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        progress(&told);
         let row = SampleRow {
             phase: self.now.phase,
             cycle: self.now.cycle,
@@ -339,7 +353,7 @@ impl<'a> Conductor<'a> {
         };
         self.dir.sample(&row)?;
         self.say_problems()?;
-        Ok(())
+        self.heed_alarms(&row, &told, progress)
     }
 
     fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {
@@ -376,7 +390,8 @@ impl<'a> Conductor<'a> {
 
     fn write_latency(&mut self) -> Result<(), SoakError> {
         let at = self.clock.now();
-        let latency = self.crew.take_latency();
+        let mut latency = std::mem::take(&mut self.latency);
+        latency.add(&self.crew.take_latency());
         for (of, histogram) in [
             ("connect", &latency.connect),
             ("first-event", &latency.first_event),
@@ -418,6 +433,11 @@ impl<'a> Conductor<'a> {
                 format!("the target died: {how}"),
                 None,
             ),
+            Some(Halt::Alarm(text)) => (
+                EndReason::Alarm,
+                format!("stopped by an alarm: {text}"),
+                None,
+            ),
             Some(Halt::Failed(error)) => (EndReason::Failed, error.chain(), Some(error)),
         };
         let ended = Ended {
@@ -431,8 +451,11 @@ impl<'a> Conductor<'a> {
         } else {
             EventKind::End
         };
-        let said = self
-            .event(kind, text)
+        let unsaid = std::mem::take(&mut self.actor).finish();
+        let said = unsaid
+            .into_iter()
+            .try_for_each(|lost| self.event(EventKind::Loss, lost))
+            .and_then(|()| self.event(kind, text))
             .and_then(|()| Ok(self.dir.manifest(&self.manifest)?));
         self.observer.stop();
         self.target.stop(self.stop_within);

@@ -21,8 +21,8 @@ use crate::{
     isolate::{self, Isolated},
     observe::{Admin, ObserveConfig, Observer},
     plan::{Segment, SessionUse},
-    profile::{Kind, TargetSpec},
-    record::{Manifest, PlanFacts, TargetFacts, files},
+    profile::{Kind, Profile, TargetSpec},
+    record::{Manifest, PlanFacts, SoakFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
 };
@@ -277,7 +277,6 @@ fn admin(spec: &TargetSpec, run: &Placeholder, ready: &Ready) -> Result<Option<A
 
 pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
     let profile = &setup.profile;
-    let Kind::Assay(assay) = &profile.run;
     Manifest {
         layout: crate::record::LAYOUT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -287,7 +286,7 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect(),
-        kind: "assay".into(),
+        kind: profile.run.name().into(),
         seed: setup.plan.seed,
         started: rfc3339(clock.wall_start()),
         plan: PlanFacts {
@@ -300,10 +299,12 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             priming: setup.plan.priming,
             cycles: setup.plan.cycles,
             standing: setup.plan.standing,
-            drain_within_s: assay.drain_within.get().as_secs_f64(),
+            drain_within_s: profile.run.drain_within().as_secs_f64(),
             control_bytes: setup.plan.control_bytes,
             tolerances: profile.tolerances,
             longest_s: setup.plan.longest().as_secs_f64(),
+            soak: soak_facts(profile),
+            forecast: profile.forecast.clone(),
         },
         host: host(setup.isolated),
         target: TargetFacts {
@@ -317,6 +318,16 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
         },
         ended: None,
     }
+}
+
+fn soak_facts(profile: &Profile) -> Option<SoakFacts> {
+    let Kind::Soak(soak) = &profile.run else {
+        return None;
+    };
+    Some(SoakFacts {
+        drained: soak.is_drained(&profile.target),
+        cache_units: soak.cache_units,
+    })
 }
 
 /// Wall time for a person and for other machines.

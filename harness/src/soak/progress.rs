@@ -37,6 +37,8 @@ pub struct Progress {
     pub sessions: Option<u64>,
     /// Our own memory.
     pub own_bytes: Option<u64>,
+    /// An alarm that has just begun or ended, in words.
+    pub alarm: Option<String>,
 }
 
 impl Progress {
@@ -68,6 +70,7 @@ impl Progress {
                 .or_else(|| tree?.rss_bytes),
             sessions: report.and_then(|report| report.sessions_live),
             own_bytes: sample.own.rss_bytes,
+            alarm: None,
         }
     }
 }

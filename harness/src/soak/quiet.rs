@@ -63,8 +63,31 @@ pub(super) struct Drain {
 #[derive(Clone, Debug)]
 struct Track {
     of: Of,
-    lingering: Option<u64>,
-    clean: Option<Elapsed>,
+    /// What lingered, from each look at which that changed; never more entries than clients.
+    course: Vec<(Elapsed, Option<u64>)>,
+}
+
+impl Track {
+    fn see(&mut self, at: Elapsed, lingering: Option<u64>) {
+        if self.course.last().is_none_or(|last| last.1 != lingering) {
+            self.course.push((at, lingering));
+        }
+    }
+
+    fn lingering(&self) -> Option<u64> {
+        self.course.last()?.1
+    }
+
+    /// From when on never more than so many lingered. A look that could not count proves nothing.
+    fn down_to(&self, allowed: u64) -> Option<Elapsed> {
+        let above = |(_, seen): &(Elapsed, Option<u64>)| seen.is_none_or(|seen| seen > allowed);
+        let first = self
+            .course
+            .iter()
+            .rposition(above)
+            .map_or(0, |last| last + 1);
+        self.course.get(first).map(|(at, _)| *at)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +120,7 @@ impl Drain {
     pub(super) fn begin(began: Elapsed, before: Baseline) -> Self {
         let track = |of| Track {
             of,
-            lingering: None,
-            clean: None,
+            course: Vec::new(),
         };
         let tracks = Leave::ALL
             .into_iter()
@@ -136,25 +158,29 @@ impl Drain {
                     before.sessions,
                 ),
             };
-            track.lingering = over;
-            track.clean = match (over, track.clean) {
-                (Some(0), None) => Some(look.at),
-                (Some(0), since) => since,
-                _ => None,
-            };
+            track.see(look.at, over);
         }
     }
 
     /// What lingered, row by row, of what came in the cycle. `dose` is what the load did from the dose to the end of the drain.
     pub(super) fn end(self, at: Elapsed, cycle: i32, dose: &Counts) -> Vec<CleanupRow> {
         let began = self.began;
-        let row = |track: Track| CleanupRow {
-            at,
-            cycle,
-            of: track.of.name(),
-            left: track.of.left(dose),
-            lingering: track.lingering,
-            clean_s: track.clean.map(|clean| clean.since(began).as_secs_f64()),
+        let row = |track: Track| {
+            let left = track.of.left(dose);
+            let after = |allowed| {
+                let clean = track.down_to(allowed)?;
+                Some(clean.since(began).as_secs_f64())
+            };
+            CleanupRow {
+                at,
+                cycle,
+                of: track.of.name(),
+                left,
+                lingering: track.lingering(),
+                clean_s: after(0),
+                half_clean_s: after(left / 2),
+                clean_99_s: after(left / 100),
+            }
         };
         self.tracks
             .into_iter()
@@ -224,6 +250,31 @@ mod tests {
                 ("connections", 60, Some(0), Some(0.1)),
                 ("sessions", 30, Some(30), None)
             ]
+        );
+    }
+
+    #[test]
+    fn half_of_them_and_most_of_them_are_gone_before_the_last() {
+        let before = Baseline::of(&Counts::default(), &look(0, 0, 0));
+        let mut drain = Drain::begin(Elapsed::default(), before);
+        let lingered = [4, 0, 0, 0, 0, 0, 0, 0, 0];
+        for now in [
+            look(50, 60, 0),
+            look(100, 30, 0),
+            look(150, 2, 0),
+            look(200, 0, 0),
+        ] {
+            drain.see(&now, &lingered);
+        }
+        let rows = drain.end(Elapsed::default(), 0, &dose());
+        let connections = rows.iter().find(|row| row.of == "connections").unwrap();
+        assert_eq!(
+            [
+                connections.half_clean_s,
+                connections.clean_99_s,
+                connections.clean_s
+            ],
+            [Some(0.1), Some(0.2), Some(0.2)]
         );
     }
 

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     observe::Sample,
-    plan::{Length, Phase, Plan, Step},
+    plan::{Leave, Length, Phase, Plan, Step},
     record::{ReadingKind, ReadingRow},
-    timeline::Elapsed,
+    timeline::{Counts, Elapsed},
 };
 
 /// How often a drain looks whether it is quiet. Times to clean are known to within this.
@@ -19,8 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Looks in the window of a reading. Their median is the reading, their spread its dither.
 const LOOKS: u32 = 3;
 
+/// The same while load goes on: it takes more of them to see past what comes and goes. Odd, so that one is in the middle.
+const LOOKS_LOADED: u32 = 13;
+
 /// How far the readings of a rest stay from its ends, at most.
 const REST_MARGIN: Duration = Duration::from_millis(300);
+
+/// Counts, and connection-seconds since the closes.
+type Given = (Counts, [f64; Leave::ALL.len()]);
 
 type Tell<'t> = &'t mut dyn FnMut(&Progress);
 
@@ -30,11 +36,21 @@ impl Conductor<'_> {
             Phase::Standing => self.standing(plan, step, tell),
             Phase::Trial => self.trial(plan, step, tell),
             Phase::Rest => self.rest(plan, step, tell),
-            Phase::Dose => self.dose(plan, step, tell),
+            Phase::Dose => {
+                self.load(plan, step, tell)?;
+                self.crew.recall();
+                Ok(())
+            }
+            Phase::Load => self.load(plan, step, tell),
             Phase::Drain => self.drain(plan, step, tell),
             Phase::Probe => self.probe(plan, step, tell),
             Phase::Settle => self.settle(plan, step, tell),
-            Phase::Read => self.read(plan, step, tell),
+            Phase::Read => self.read(plan, step, LOOKS, tell),
+            Phase::ReadLoaded => {
+                self.read(plan, step, LOOKS_LOADED, tell)?;
+                self.crew.recall();
+                Ok(())
+            }
         }
     }
 
@@ -86,12 +102,13 @@ impl Conductor<'_> {
         ] {
             self.pump(plan, self.now.began + after, tell)?;
             let look = self.observer.settled_look();
-            self.write_reading(kind, vec![look])?;
+            let given = self.given();
+            self.write_reading(kind, vec![look], given)?;
         }
         self.pump(plan, self.end_of(step), tell)
     }
 
-    fn dose(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
+    fn load(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
         if let Some(retain) = step.retain {
             let kept = self
                 .observer
@@ -99,9 +116,7 @@ impl Conductor<'_> {
             self.retained.0 += kept.blocks;
             self.retained.1 += kept.bytes;
         }
-        self.pump(plan, self.end_of(step), tell)?;
-        self.crew.recall();
-        Ok(())
+        self.pump(plan, self.end_of(step), tell)
     }
 
     /// Looks until every count is back, and writes what lingered. A drain of fixed length only takes the baseline.
@@ -171,30 +186,47 @@ impl Conductor<'_> {
         }
     }
 
-    fn read(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
-        let spacing = step.length.longest() / LOOKS;
+    /// The doses are those in the middle of the window: under load they go on, and memory must be laid beside what had been given
+    /// at the same moment, not at the end (the method, §4: a slope that is 10 % too small).
+    fn read(&mut self, plan: &Plan, step: &Step, count: u32, tell: Tell<'_>) -> Result<(), Halt> {
+        let spacing = step.length.longest() / count;
         let mut looks = Vec::new();
-        for number in 0..LOOKS {
+        let mut given = None;
+        for number in 0..count {
             self.pump(plan, self.now.began + spacing * number, tell)?;
             looks.push(self.observer.settled_look());
+            if number == count / 2 {
+                given = Some(self.given());
+            }
         }
-        self.write_reading(ReadingKind::Cycle, looks)?;
+        let given = given.unwrap_or_else(|| self.given());
+        self.write_reading(ReadingKind::Cycle, looks, given)?;
         self.probe = None;
         self.pump(plan, self.end_of(step), tell)?;
         self.write_latency()?;
         Ok(())
     }
 
-    fn write_reading(&mut self, kind: ReadingKind, looks: Vec<Sample>) -> Result<(), SoakError> {
-        let (probe, probe_live) = self.probe.clone().unzip();
+    /// What the load has done by now.
+    fn given(&mut self) -> Given {
         let counts = self.crew.counts();
         self.exposure.advance(self.clock.now(), &counts);
+        (counts, self.exposure.sums())
+    }
+
+    fn write_reading(
+        &mut self,
+        kind: ReadingKind,
+        looks: Vec<Sample>,
+        (counts, exposure): Given,
+    ) -> Result<(), SoakError> {
+        let (probe, probe_live) = self.probe.clone().unzip();
         let row = ReadingRow {
             kind,
             cycle: self.now.cycle,
             looks,
             counts,
-            exposure: self.exposure.sums(),
+            exposure,
             retained_blocks: self.retained.0,
             retained_bytes: self.retained.1,
             probe,

@@ -103,6 +103,71 @@ impl Serialize for Period {
     }
 }
 
+/// So many a second; fractions are allowed, since realistic load is slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct PerSecond(f64);
+
+impl PerSecond {
+    /// `None` if it is negative or no number.
+    pub fn new(rate: f64) -> Option<Self> {
+        (rate.is_finite() && rate >= 0.0).then_some(Self(rate))
+    }
+
+    /// The rate.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    /// How many that is in so long, at least one.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast from float saturates, and a rate is not negative"
+    )]
+    pub fn count_in(self, length: Duration) -> u32 {
+        ((self.0 * length.as_secs_f64()).round() as u32).max(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for PerSecond {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let rate = f64::deserialize(input)?;
+        Self::new(rate).ok_or_else(|| {
+            de::Error::custom(format!(
+                "{rate} is not a rate: write how many a second, such as 2 or 0.5"
+            ))
+        })
+    }
+}
+
+impl Serialize for PerSecond {
+    fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
+        output.serialize_f64(self.0)
+    }
+}
+
+/// A share of a whole, above 0 and at most 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Share(f64);
+
+impl Share {
+    /// The share.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(input)?;
+        if share > 0.0 && share <= 1.0 {
+            return Ok(Self(share));
+        }
+        let message = format!("{share} is no share of a whole: write 0.05 for 5 %");
+        Err(de::Error::custom(message))
+    }
+}
+
 /// `2,816`: an integer with thousands separators.
 pub fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
@@ -158,6 +223,19 @@ mod tests {
             "90s".parse::<Period>().map(Period::get),
             Ok(Duration::from_secs(90))
         );
+    }
+
+    #[test]
+    fn a_slow_rate_is_a_rate_and_a_negative_one_is_none() {
+        for (rate, seconds, count) in [(2.0, 230, 460), (0.5, 60, 30), (0.001, 10, 1)] {
+            let rate = PerSecond::new(rate).unwrap();
+            assert_eq!(
+                rate.count_in(Duration::from_secs(seconds)),
+                count,
+                "{rate:?}"
+            );
+        }
+        assert_eq!(PerSecond::new(-1.0).or(PerSecond::new(f64::NAN)), None);
     }
 
     #[test]

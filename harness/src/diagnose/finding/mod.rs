@@ -24,14 +24,16 @@ pub const VERSION: u32 = 1;
 pub enum Statement {
     /// The target died or ran out of memory.
     TargetDied,
+    /// An alarm or stop condition ended the run.
+    Alarm,
     /// A closed connection goes on eating.
     Zombie,
     /// Memory or a counter follows a factor, and goes on.
     Leak,
+    /// When what leaks will have reached the limit.
+    Forecast,
     /// Sessions are there that should be gone.
     NotCleanedUp,
-    /// An alarm or stop condition ended the run.
-    Alarm,
     /// Something grows, and no factor could be named.
     UnexplainedGrowth,
     /// The positive control was not found: the judge was blind.
@@ -46,8 +48,12 @@ pub enum Statement {
     Retention,
     /// No more than so much per unit.
     NoLeak,
+    /// Everybody who left was forgotten in time.
+    CleanedUp,
     /// The positive control was found: the judge could see.
     ControlFound,
+    /// Shown beside the verdict, and not judged.
+    Beside,
     /// The factor was never given: nothing is known about it.
     NotDosed,
     /// The factor was never given apart from others: it is judged with them.
@@ -70,7 +76,10 @@ impl Statement {
             Self::Backlog
             | Self::Retention
             | Self::NoLeak
+            | Self::CleanedUp
+            | Self::Forecast
             | Self::ControlFound
+            | Self::Beside
             | Self::NotDosed
             | Self::Inseparable => 0,
         }
@@ -121,6 +130,24 @@ pub struct Finding {
     pub assumptions: Vec<String>,
     /// One sentence.
     pub text: String,
+    /// Of a forecast: the limit, and when it will be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Reached>,
+}
+
+/// When a limit will be reached, counted from the last reading.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reached {
+    /// The limit, bytes.
+    pub limit_bytes: f64,
+    /// What counts against it now, bytes.
+    pub present_bytes: f64,
+    /// The likeliest moment, seconds; `None` is never.
+    pub in_s: Option<f64>,
+    /// The earliest, 95 %.
+    pub earliest_s: Option<f64>,
+    /// The latest, 95 %.
+    pub latest_s: Option<f64>,
 }
 
 impl Finding {
@@ -140,6 +167,7 @@ impl Finding {
             unit: String::new(),
             assumptions: Vec::new(),
             text: text.into(),
+            reached: None,
         }
     }
 
@@ -177,12 +205,10 @@ impl Findings {
     pub fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|f| f.verdict);
         let deciding = findings.iter().map(|f| f.verdict).find(|v| v.decides());
-        let acquitted = findings.iter().any(|f| f.verdict == Statement::NoLeak);
-        let otherwise = if acquitted {
-            Statement::NoLeak
-        } else {
-            Statement::Inconclusive
-        };
+        let acquitted = [Statement::NoLeak, Statement::CleanedUp]
+            .into_iter()
+            .find(|acquittal| findings.iter().any(|f| f.verdict == *acquittal));
+        let otherwise = acquitted.unwrap_or(Statement::Inconclusive);
         let verdict = deciding.map_or(otherwise, Statement::verdict);
         let exit_code = deciding.map_or(otherwise.exit_code(), Statement::exit_code);
         Self {

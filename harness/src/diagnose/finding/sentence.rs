@@ -144,6 +144,7 @@ fn title(verdict: Statement) -> &'static str {
         Statement::Alarm => "ALARM",
         Statement::UnexplainedGrowth => "UNEXPLAINED GROWTH",
         Statement::Saturating => "SATURATING",
+        Statement::CleanedUp => "CLEANED UP",
         _ => "INCONCLUSIVE",
     }
 }
@@ -216,13 +217,14 @@ pub fn forecast(production: &Production, limit: f64, forecast: &Forecast) -> Str
     } else {
         format!("at {}", load.join(", "))
     };
+    let end = |moment: Option<Duration>| moment.map_or_else(|| "never".into(), duration);
     let Some(at) = forecast.at else {
         return format!(
-            "{load} nothing that was found leads to the limit of {}",
-            bytes(limit)
+            "{load} nothing that was found leads to the limit of {}; not before {} (95 %)",
+            bytes(limit),
+            end(forecast.earliest)
         );
     };
-    let end = |moment: Option<Duration>| moment.map_or_else(|| "never".into(), duration);
     format!(
         "{load} the limit of {} is reached in {} ({} … {})",
         bytes(limit),

@@ -144,6 +144,16 @@ pub struct Leak {
     pub rows: usize,
 }
 
+impl Leak {
+    /// The factor of which every unit costs so much at once; `None` of a zombie.
+    fn factor(&self) -> Option<Factor> {
+        match self.effect {
+            Effect::Per(factor) => Some(factor),
+            Effect::PerSecond(_) => None,
+        }
+    }
+}
+
 /// All numbers of a verdict.
 #[derive(Clone, Debug)]
 pub struct Judgement {
@@ -197,6 +207,11 @@ pub fn judge(evidence: &Evidence, rules: &Rules) -> Judgement {
     judgement.gaps = gaps;
     match rows.kind {
         Kind::Soak => judgement.judge_soak(&rows, rules),
+        Kind::Drained => {
+            judgement.judge_soak(&rows, rules);
+            let accused: Vec<Factor> = judgement.leaks.iter().filter_map(Leak::factor).collect();
+            judgement.judge_beside(&rows, evidence, rules, &accused);
+        }
         Kind::Assay => judgement.judge_assay(&rows, evidence, rules),
     }
     judgement.outlook = outlook::of(&judgement, &rows, rules);
@@ -252,8 +267,19 @@ impl Judgement {
         self.leaks = leaks_of(&first);
         let accused = first.leaks.clone();
         self.adopt(first);
+        self.judge_beside(rows, evidence, rules, &accused);
+    }
+
+    /// What only readings without load can show: who eats on, and what never falls back.
+    fn judge_beside(
+        &mut self,
+        rows: &Observations,
+        evidence: &Evidence,
+        rules: &Rules,
+        accused: &[Factor],
+    ) {
         if let Some(waiting) = &evidence.waiting {
-            self.look_for_zombies(waiting, rules.alpha, &accused);
+            self.look_for_zombies(waiting, rules.alpha, accused);
             self.explained = Explained::by(&self.leaks, waiting);
         }
         self.growth = evidence.envelope.as_ref().and_then(Envelope::growth);
@@ -330,7 +356,9 @@ impl Judgement {
             let (rows, _) = other.rows.without_gaps();
             let seen = match rows.kind {
                 Kind::Assay => Some(look(&rows, 0..rows.rows(), rules.alpha, Drift::Nuisance)),
-                Kind::Soak => soak::judge(&rows, rules.alpha, rules.cache_units).last,
+                Kind::Soak | Kind::Drained => {
+                    soak::judge(&rows, rules.alpha, rules.cache_units).last
+                }
             };
             self.others.extend(seen.map(|look| (other.signal, look)));
         }

@@ -1,7 +1,4 @@
 //! Coming back like a browser: what is named, when, and that what was lost and repeated is counted to the id.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod server;
 
 use std::{
     fs,
@@ -20,7 +17,7 @@ use sse_soak::{
     timeline::End,
 };
 
-use server::{END, Load, PATIENCE, STREAM, accept, chunk, listen, listen_on, send};
+use super::server::{END, Load, PATIENCE, STREAM, accept, chunk, listen, listen_on, send};
 
 fn comes_back(change: impl FnOnce(&mut Reconnect)) -> Manners {
     let mut reconnect = Reconnect {

@@ -1,7 +1,4 @@
 //! A slow line on our side, as the server sees it; and a server that stalls, as the load sees it.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod server;
 
 use std::{
     io::{self, Write},
@@ -15,7 +12,7 @@ use sse_soak::{
     timeline::Clock,
 };
 
-use server::{Load, PATIENCE, STREAM, accept, chunk, listen, send};
+use super::server::{Load, PATIENCE, STREAM, accept, chunk, listen, send};
 
 const LONG: Stay = Stay::For(PATIENCE);
 const NOW: Stay = Stay::For(Duration::ZERO);
