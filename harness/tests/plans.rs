@@ -61,3 +61,36 @@ fn the_probe_is_the_highest_concurrency_of_its_cycle_and_no_cycle_goes_without()
         assert!(probe.batches[0].count > most, "cycle {}", probe.cycle);
     }
 }
+
+#[test]
+fn a_population_may_come_back_and_have_a_slow_line() {
+    let text = r#"
+seed = 1
+[target]
+url = "http://127.0.0.1:8080"
+[scripts.feed]
+steps = [{ get = "/events" }]
+[run.assay]
+cycles = 10
+dose = "1s"
+drain-within = "2s"
+settle = "100ms"
+read = "100ms"
+probe = { script = "feed", connections = 10, step = 1, hold = "100ms" }
+[run.assay.doses.closed.fin]
+script = "feed"
+connections = 10
+reconnect = { give-up-after = "1m" }
+network = { latency = "40ms", tunnel = "10s every 60s" }
+"#;
+    let profile = Profile::parse("test", "test.toml", text.into()).unwrap();
+    let plan = Plan::new(&profile, 1);
+    let mut batches = plan.steps.iter().flat_map(|step| &step.batches);
+    let manners =
+        batches.find_map(|batch| Some((batch.manners.reconnect?, batch.manners.network?)));
+    let (reconnect, network) = manners.unwrap();
+    assert_eq!(reconnect.give_up_after.as_secs(), 60);
+    assert_eq!(reconnect.after.as_secs(), 3);
+    assert_eq!(network.latency.as_millis(), 40);
+    assert!(network.bandwidth.is_none() && network.tunnel.is_some());
+}

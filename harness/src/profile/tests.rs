@@ -47,23 +47,6 @@ fn workers_are_a_number_or_auto() {
     }
 }
 
-#[test]
-fn a_population_may_come_back_and_have_a_slow_line() {
-    let text = format!(
-        "{SMALL}reconnect = {{ give-up-after = \"1m\" }}\nnetwork = {{ latency = \"40ms\", tunnel = \"10s every 60s\" }}\n"
-    );
-    let profile = profile(&text).unwrap();
-    let plan = crate::plan::Plan::new(&profile, 1);
-    let mut batches = plan.steps.iter().flat_map(|step| &step.batches);
-    let manners =
-        batches.find_map(|batch| Some((batch.manners.reconnect?, batch.manners.network?)));
-    let (reconnect, network) = manners.unwrap();
-    assert_eq!(reconnect.give_up_after.as_secs(), 60);
-    assert_eq!(reconnect.after.as_secs(), 3);
-    assert_eq!(network.latency.as_millis(), 40);
-    assert!(network.bandwidth.is_none() && network.tunnel.is_some());
-}
-
 /// What is changed in a good profile, into what, and what the complaint must say.
 type Complaint = (&'static str, &'static str, &'static [&'static str]);
 

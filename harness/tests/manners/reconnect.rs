@@ -246,7 +246,10 @@ fn an_answer_that_is_no_stream_is_final() {
 fn who_waits_to_come_back_counts_as_waiting_and_is_sent_away_like_everyone() {
     let listener = listen();
     let load = Load::new(listener.local_addr().unwrap(), "/events");
-    let patient = comes_back(|reconnect| reconnect.after = Duration::from_secs(3000));
+    let patient = comes_back(|reconnect| {
+        reconnect.after = Duration::from_secs(3000);
+        reconnect.give_up_after = Duration::from_secs(9000);
+    });
     load.play(1, Duration::ZERO, Stay::For(PATIENCE), patient);
     load.play(1, Duration::ZERO, Stay::Standing, patient);
     for _ in 0..2 {

@@ -64,8 +64,8 @@ then = {{ stop = true, webhook = "{url}", command = ["sh", "-c", "echo $SSE_SOAK
     );
     let events = fs::read_to_string(run.join("events.csv")).unwrap();
     for part in [
-        ",alarm,the target's sessions: ",
-        ",alarm,the time to the first event",
+        ",alarm,\"the target's sessions: ",
+        ",alarm,\"the time to the first event",
     ] {
         assert!(events.contains(part), "no `{part}` in:\n{events}");
     }
