@@ -8,9 +8,11 @@
 //! how the target does. Never decides what a number means, and knows neither the run directory nor what is observed.
 
 mod capture;
+mod carriers;
 mod client;
 mod connection;
 mod engine;
+pub mod h2;
 pub mod http;
 mod latency;
 mod leave;
@@ -108,6 +110,10 @@ impl Transport {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
+    /// What leaving means on a connection that others share, in a sentence.
+    const SHARED: &str = "over HTTP/2 fin, orphan, early, stall and slow leave by RST_STREAM (CANCEL), rst by RST_STREAM (INTERNAL_ERROR), \
+        half-close sends END_STREAM; the TCP connection ends as its clients leave (GOAWAY and FIN; RST; nothing) after the last of them";
+
     /// What a reader of the results must know of it.
     pub fn notes(&self) -> Vec<String> {
         let blind = self
@@ -118,7 +124,8 @@ impl Transport {
             "any certificate was believed (--insecure): nobody knows who answered".to_owned()
         });
         let shared = self.streams_per_connection.map(|streams| {
-            format!("HTTP/2: {streams} streams share a TCP connection, and each of them counts as a connection")
+            let words = Self::SHARED;
+            format!("HTTP/2: {streams} streams share a TCP connection, and each of them counts as a connection; {words}")
         });
         blind.into_iter().chain(shared).collect()
     }
