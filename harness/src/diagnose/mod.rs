@@ -22,6 +22,7 @@ pub mod factors;
 pub mod finding;
 pub mod forecast;
 pub mod forgotten;
+mod generations;
 pub mod interval;
 pub mod lag;
 pub mod limit;
@@ -38,6 +39,8 @@ pub mod trace;
 pub mod verdict;
 pub mod zombies;
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
