@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    backlog,
     counters::Counter,
     envelope::Envelope,
     finding::{self, Findings},
@@ -31,7 +32,7 @@ use super::{
 const PAGE: f64 = 4096.0;
 
 /// Memory signals and the columns that hold them, the most believed first.
-const MEMORY: [(Signal, Series); 4] = [
+pub(super) const MEMORY: [(Signal, Series); 4] = [
     (Signal::Allocated, Series::Allocated),
     (Signal::PssAnon, Series::PssAnon),
     (Signal::RssAnon, Series::Anon),
@@ -61,6 +62,7 @@ pub fn judge(recording: &Recording) -> Findings {
     let judgement = verdict::judge(&evidence, &rules);
     finding::findings(&evidence, &judgement, &rules)
         .with(run::findings(recording))
+        .with(backlog::findings(recording))
         .with(limit::findings(recording, &judgement))
         .with(generations::findings(recording, &rows.generations))
 }
