@@ -33,6 +33,7 @@ pub mod run;
 pub mod sequence;
 pub mod signal;
 pub mod soak;
+pub mod staircase;
 pub mod stats;
 pub mod trace;
 pub mod verdict;

@@ -18,6 +18,7 @@ use super::{
     rests::Rest,
     run,
     signal::Signal,
+    staircase,
     stats::order::{differences, least, median},
     verdict::{self, Evidence, Memory, Rules, Tolerance},
     zombies::Waiting,
@@ -48,6 +49,9 @@ const COUNTERS: [(Signal, Series); 2] = [
 pub fn judge(recording: &Recording) -> Findings {
     if recording.manifest.kind == run::KIND_CLEANUP {
         return Findings::new(forgotten::findings(recording)).with(run::findings(recording));
+    }
+    if recording.manifest.kind == staircase::KIND {
+        return staircase::judge(recording);
     }
     let evidence = evidence(recording);
     let rules = rules(recording);

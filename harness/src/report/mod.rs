@@ -6,6 +6,7 @@
 mod comparison;
 mod facts;
 mod markdown;
+mod stairs;
 mod text;
 
 use std::{fs, io, path::Path};

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{interval::Interval, signal::Signal};
+use super::{interval::Interval, signal::Signal, staircase::Stair};
 use crate::units::Factor;
 
 mod compose;
@@ -48,6 +48,8 @@ pub enum Statement {
     Retention,
     /// No more than so much per unit.
     NoLeak,
+    /// Every step of a step load was served within its limits.
+    Held,
     /// Everybody who left was forgotten in time.
     CleanedUp,
     /// The positive control was found: the judge could see.
@@ -76,6 +78,7 @@ impl Statement {
             Self::Backlog
             | Self::Retention
             | Self::NoLeak
+            | Self::Held
             | Self::CleanedUp
             | Self::Forecast
             | Self::ControlFound
@@ -198,6 +201,9 @@ pub struct Findings {
     pub text: String,
     /// The statements, the heaviest first.
     pub findings: Vec<Finding>,
+    /// Of a step load: its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Stair>,
 }
 
 impl Findings {
@@ -205,7 +211,7 @@ impl Findings {
     pub fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|f| f.verdict);
         let deciding = findings.iter().map(|f| f.verdict).find(|v| v.decides());
-        let acquitted = [Statement::NoLeak, Statement::CleanedUp]
+        let acquitted = [Statement::NoLeak, Statement::CleanedUp, Statement::Held]
             .into_iter()
             .find(|acquittal| findings.iter().any(|f| f.verdict == *acquittal));
         let otherwise = acquitted.unwrap_or(Statement::Inconclusive);
@@ -217,6 +223,7 @@ impl Findings {
             exit_code,
             text: sentence::headline(verdict, &findings),
             findings,
+            steps: Vec::new(),
         }
     }
 
@@ -224,7 +231,10 @@ impl Findings {
     #[must_use]
     pub fn with(mut self, more: impl IntoIterator<Item = Finding>) -> Self {
         self.findings.extend(more);
-        Self::new(self.findings)
+        Self {
+            steps: self.steps,
+            ..Self::new(self.findings)
+        }
     }
 }
 
