@@ -15,6 +15,7 @@
 pub mod assay;
 pub mod cleanup;
 pub mod compare;
+pub mod compare_steps;
 pub mod counters;
 pub mod design;
 pub mod envelope;

@@ -48,6 +48,8 @@ pub mod files {
     pub const FINDINGS: &str = "findings.json";
     /// The report for people, in Markdown.
     pub const REPORT_MD: &str = "report.md";
+    /// One test case per judged factor.
+    pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
 }

@@ -30,11 +30,11 @@ pub(super) fn text(out: &mut String, stairs: &[Stair]) {
     }
     line(String::new());
     line(format!(
-        "  {:>6}{:>13} {:>8}{:>11}{:>11}{:>7} {:>8}{:>11}",
+        "  {:>6}{:>15} {:>7}{:>10}{:>10}{:>7} {:>7}{:>10}",
         "", "first event", "target", "", "after", "of", "host", "",
     ));
     line(format!(
-        "  {:>6}{:>13} {:>8}{:>11}{:>11}{:>7} {:>8}{:>11}",
+        "  {:>6}{:>15} {:>7}{:>10}{:>10}{:>7} {:>7}{:>10}",
         "users", "p50 / p95", "cores", "memory", "rest", "limit", "idle", "available",
     ));
     for stair in stairs {
@@ -50,7 +50,7 @@ pub(super) fn text(out: &mut String, stairs: &[Stair]) {
             _,
         ] = cost(stair);
         line(format!(
-            "{} {users:>6}{first:>13} {cores:>8}{memory:>11}{rested:>11}{share:>7} {idle:>8}{available:>11}",
+            "{} {users:>6}{first:>15} {cores:>7}{memory:>10}{rested:>10}{share:>7} {idle:>7}{available:>10}",
             sign(stair)
         ));
     }

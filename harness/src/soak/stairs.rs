@@ -28,6 +28,14 @@ pub(super) struct Stairs {
     now: Option<Tread>,
 }
 
+/// CPU seconds used by a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Cpu {
+    at: Elapsed,
+    target: Option<f64>,
+    own: Option<f64>,
+}
+
 /// One step: what was gathered of it so far.
 #[derive(Clone, Debug)]
 struct Tread {
@@ -36,8 +44,8 @@ struct Tread {
     began: Elapsed,
     before: Counts,
     held: Option<(Elapsed, Counts)>,
-    /// When, and CPU seconds of the target and of ourselves, at the first and the last sample of the hold.
-    cpu: [Option<(Elapsed, Option<f64>, Option<f64>)>; 2],
+    /// At the first and the last sample of the hold.
+    cpu: [Option<Cpu>; 2],
     idle: (f64, u32),
     memory: Option<u64>,
     rested: Option<u64>,
@@ -128,11 +136,11 @@ impl Tread {
         if self.held.is_some() {
             return;
         }
-        let cpu = (
-            sample.at,
-            tree.and_then(|tree| tree.cpu_seconds),
-            sample.own.cpu_seconds,
-        );
+        let cpu = Cpu {
+            at: sample.at,
+            target: tree.and_then(|tree| tree.cpu_seconds),
+            own: sample.own.cpu_seconds,
+        };
         self.cpu[0].get_or_insert(cpu);
         self.cpu[1] = Some(cpu);
         // The first sample's idle time began before the step did.
@@ -151,9 +159,9 @@ impl Tread {
         let (all, within) = (counts.since(&self.before), held.since(&self.before));
         let ended = |counts: &Counts| counts.ended.iter().sum::<u64>();
         let stopped = |counts: &Counts| counts.ended[crate::timeline::End::Stopped as usize];
-        let cores = |which: fn(&(Elapsed, Option<f64>, Option<f64>)) -> Option<f64>| {
+        let cores = |which: fn(&Cpu) -> Option<f64>| {
             let [first, last] = [self.cpu[0].as_ref()?, self.cpu[1].as_ref()?];
-            let seconds = last.0.since(first.0).as_secs_f64();
+            let seconds = last.at.since(first.at).as_secs_f64();
             let used = which(last)? - which(first)?;
             (seconds > 0.0).then_some(used / seconds)
         };
@@ -173,7 +181,7 @@ impl Tread {
             first_event: spread(&latency.first_event),
             late_p99_s: (!latency.late.is_empty())
                 .then(|| seconds(latency.late.value_at_quantile(0.99))),
-            target_cores: cores(|cpu| cpu.1),
+            target_cores: cores(|cpu| cpu.target),
             target_memory_bytes: self.memory,
             target_rested_bytes: self.rested.filter(|_| self.held.is_some()),
             target_limit_bytes: self.limit,
@@ -181,7 +189,7 @@ impl Tread {
             host_cores: None,
             host_available_bytes: self.available,
             host_memory_bytes: self.host_memory,
-            own_cores: cores(|cpu| cpu.2),
+            own_cores: cores(|cpu| cpu.own),
         }
     }
 }
