@@ -60,6 +60,7 @@ impl Recorded {
             cleanup: Table::default(),
             events: self.events(),
             latency: Table::default(),
+            steps: Table::default(),
             complaints: Vec::new(),
         }
     }

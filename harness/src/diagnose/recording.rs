@@ -23,6 +23,7 @@ use super::{
     rests::Rest,
     run,
     signal::Signal,
+    staircase,
     stats::order::{differences, least, median},
     verdict::{self, Evidence, Memory, Rules, Tolerance},
     zombies::Waiting,
@@ -55,6 +56,9 @@ pub fn judge(recording: &Recording) -> Findings {
         return Findings::new(forgotten::findings(recording))
             .with(run::findings(recording))
             .with(generations::of_cleanup(recording));
+    }
+    if recording.manifest.kind == staircase::KIND {
+        return staircase::judge(recording);
     }
     let rows = Rows::of(recording);
     let evidence = gathered(recording, &rows);

@@ -45,6 +45,8 @@ impl Conductor<'_> {
             Phase::Drain => self.drain(plan, step, tell),
             Phase::Probe => self.probe(plan, step, tell),
             Phase::Settle => self.settle(plan, step, tell),
+            Phase::Hold => self.hold(plan, step, tell),
+            Phase::Pause => self.pause(plan, step, tell),
             Phase::Read => self.read(plan, step, LOOKS, tell),
             Phase::ReadLoaded => {
                 self.read(plan, step, LOOKS_LOADED, tell)?;
