@@ -18,6 +18,7 @@ mod script;
 mod segment;
 mod soak;
 mod step;
+mod windows;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub use self::{
     },
     segment::Segment,
     step::{Length, Phase, Retain, Step},
+    windows::{Window, windows},
 };
 use crate::profile::{Kind, Profile};
 pub use crate::units::{Factor, Leave, UnknownFactor};

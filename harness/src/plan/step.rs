@@ -30,6 +30,8 @@ pub enum Phase {
     Read,
     /// The reading of a soak, with its load on; everyone leaves at its end.
     ReadLoaded,
+    /// A window of the target's allocation profiler: not judged with the rest.
+    Window,
 }
 
 impl Phase {
@@ -46,6 +48,7 @@ impl Phase {
             Self::Settle => "settle",
             Self::Read => "read",
             Self::ReadLoaded => "read-loaded",
+            Self::Window => "window",
         }
     }
 }

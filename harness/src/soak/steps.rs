@@ -51,6 +51,7 @@ impl Conductor<'_> {
                 self.crew.recall();
                 Ok(())
             }
+            Phase::Window => Ok(()), // played after the plan, see `windows`
         }
     }
 
