@@ -20,6 +20,7 @@ mod soak;
 mod step;
 mod steps;
 mod stop;
+mod windows;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use self::{
     segment::Segment,
     step::{Length, Phase, Retain, Step},
     stop::{Condition, Met, Seen, Stops},
+    windows::{Window, windows},
 };
 use crate::profile::{Kind, Profile};
 pub use crate::units::{Factor, Leave, UnknownFactor};

@@ -16,6 +16,7 @@ mod stairs;
 mod steps;
 mod stop;
 mod url;
+mod windows;
 
 use std::{
     path::PathBuf,
@@ -43,8 +44,8 @@ use crate::{
     drive::{Farewell, Latency},
     isolate::Isolated,
     observe::{Observer, Sample},
-    plan::{Leave, Phase, Plan, Step},
-    profile::{Alarm, Profile},
+    plan::{Leave, Phase, Plan, Step, Window},
+    profile::{Alarm, Allocations, Profile},
     record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
@@ -59,6 +60,8 @@ pub struct Setup {
     pub profile: Profile,
     /// The schedule made of it.
     pub plan: Plan,
+    /// The windows of an allocation profile after it, if one is asked for.
+    pub windows: Vec<Window>,
     /// The run directory; made by [`run`].
     pub out: PathBuf,
     /// The command line, for the manifest.
@@ -135,6 +138,7 @@ pub fn run(
                 .say_how(setup)
                 .map_err(Halt::from)
                 .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
             conductor.close(halt)
         }
@@ -198,6 +202,8 @@ struct Conductor<'a> {
     before_step: Counts,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    allocations: Allocations,
+    drain_within: Duration,
 }
 
 /// Where the run is.
@@ -264,6 +270,8 @@ impl<'a> Conductor<'a> {
             losses_said: 0,
             before_step: Counts::default(),
             asked_alive: clock.now(),
+            allocations: setup.profile.allocations.clone(),
+            drain_within: setup.profile.run.drain_within(),
         }
     }
 
