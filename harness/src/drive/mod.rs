@@ -27,6 +27,7 @@ pub mod sse;
 mod timers;
 mod tls;
 mod trouble;
+mod users;
 mod vanish;
 mod world;
 
@@ -65,6 +66,9 @@ pub use world::Limits;
 const BUFFER_SIZE: usize = 64 * 1024;
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
+
+/// Why a slow line and HTTP/2 exclude each other.
+const SHARED_LINE: &str = "over HTTP/2 streams share a line, so none of them can have a slow one of its own: leave out `network` (--latency, --bandwidth, --tunnel), or HTTP/2";
 
 /// What a driver needs to know before it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -108,6 +112,21 @@ impl Transport {
     /// The scheme of its URLs.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Whether these clients can be played over it.
+    ///
+    /// # Errors
+    /// A sentence: over HTTP/2 streams share a line, so none of them can have a slow one of its own.
+    pub fn plays<'a>(
+        &self,
+        batches: impl IntoIterator<Item = &'a Batch>,
+    ) -> Result<(), &'static str> {
+        let is_shaped = |batch: &Batch| batch.manners.network.is_some();
+        if self.streams_per_connection.is_some() && batches.into_iter().any(is_shaped) {
+            return Err(SHARED_LINE);
+        }
+        Ok(())
     }
 
     /// What leaving means on a connection that others share, in a sentence.

@@ -6,6 +6,7 @@
 //! Never decides when anything happens: that is [`plan`](crate::plan).
 
 mod alarm;
+mod allocations;
 mod assay;
 mod cleanup;
 mod complaint;
@@ -13,6 +14,7 @@ mod forecast;
 mod manners;
 mod script;
 mod soak;
+mod steps;
 mod target;
 mod workers;
 
@@ -23,6 +25,7 @@ use toml::Spanned;
 
 pub use self::{
     alarm::{Alarm, Then, When},
+    allocations::{Allocations, Instrument},
     assay::{
         Assay, ClosedDose, ControlDose, Doses, EventDose, Probe, Rests, SessionDose, Standing,
         TurnDose,
@@ -33,6 +36,7 @@ pub use self::{
     manners::{NetworkSpec, ReconnectSpec},
     script::{CaptureSpec, ScriptSpec, StepSpec},
     soak::{ClosedRate, Population, Rate, Rates, Soak},
+    steps::{OwnLimit, Pace, Steps, StopSpec},
     target::{AdminSpec, H2Spec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},
 };
@@ -68,6 +72,9 @@ pub struct Profile {
     /// What may stay without being a leak.
     #[serde(default)]
     pub tolerances: Tolerances,
+    /// Which lines keep what: `[allocations]`, or `--profile` of the command line.
+    #[serde(default)]
+    pub allocations: Allocations,
     /// Where production stands: when would it reach its limit?
     #[serde(default)]
     pub forecast: Option<Forecast>,
@@ -86,6 +93,8 @@ pub enum Kind {
     Cleanup(Box<Cleanup>),
     /// Hours of realistic load in blocks, judged as they pass.
     Soak(Box<Soak>),
+    /// More and more users, up to the last step or a stop condition.
+    Steps(Box<Steps>),
 }
 
 impl Kind {
@@ -95,6 +104,7 @@ impl Kind {
             Self::Assay(_) => "assay",
             Self::Cleanup(_) => "cleanup",
             Self::Soak(_) => "soak",
+            Self::Steps(_) => "steps",
         }
     }
 
@@ -104,6 +114,7 @@ impl Kind {
             Self::Assay(assay) => assay.drain_within.get(),
             Self::Cleanup(cleanup) => cleanup.session_ttl.get() + cleanup.grace.get(),
             Self::Soak(soak) => soak.drain_within.get(),
+            Self::Steps(steps) => steps.rest.get(),
         }
     }
 
@@ -112,7 +123,7 @@ impl Kind {
         let (standing, turns) = match self {
             Self::Assay(assay) => (&assay.standing, assay.doses.turn.is_some()),
             Self::Soak(soak) => (&soak.standing, soak.rates.turn.is_some()),
-            Self::Cleanup(_) => return None,
+            Self::Cleanup(_) | Self::Steps(_) => return None,
         };
         Some(standing.as_ref().filter(|_| turns)?.connections)
     }
@@ -123,6 +134,7 @@ impl Kind {
             Self::Assay(assay) => assay.scripts().collect(),
             Self::Cleanup(cleanup) => cleanup.scripts().collect(),
             Self::Soak(soak) => soak.scripts().collect(),
+            Self::Steps(steps) => steps.scripts().collect(),
         }
     }
 
@@ -131,6 +143,7 @@ impl Kind {
             Self::Assay(assay) => assay.contradiction(),
             Self::Cleanup(cleanup) => cleanup.contradiction(),
             Self::Soak(soak) => soak.contradiction(target),
+            Self::Steps(steps) => steps.contradiction(),
         }
     }
 }

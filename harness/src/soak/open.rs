@@ -21,8 +21,8 @@ use crate::{
     isolate::{self, Isolated},
     observe::{Admin, ObserveConfig, Observer},
     plan::{Segment, SessionUse},
-    profile::{Kind, Profile, TargetSpec},
-    record::{Manifest, PlanFacts, SoakFacts, TargetFacts, files},
+    profile::{Kind, OwnLimit, Pace, Profile, TargetSpec},
+    record::{Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
 };
@@ -64,6 +64,10 @@ pub(super) fn stages(
         path: "/".into(),
     });
     let transport = url.transport(&carriage(spec, &run));
+    let steps = setup.plan.steps.iter();
+    transport
+        .plays(steps.flat_map(|step| &step.batches))
+        .map_err(SoakError::Transport)?;
     manifest.target.url = format!("{}://{addr}", transport.scheme());
     manifest.target.notes = transport.notes();
     manifest.target.pid = target.pid();
@@ -304,6 +308,7 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             tolerances: profile.tolerances,
             longest_s: setup.plan.longest().as_secs_f64(),
             soak: soak_facts(profile),
+            steps: steps_facts(profile),
             forecast: profile.forecast.clone(),
         },
         host: host(setup.isolated),
@@ -327,6 +332,31 @@ fn soak_facts(profile: &Profile) -> Option<SoakFacts> {
     Some(SoakFacts {
         drained: soak.is_drained(&profile.target),
         cache_units: soak.cache_units,
+    })
+}
+
+fn steps_facts(profile: &Profile) -> Option<StepsFacts> {
+    let Kind::Steps(steps) = &profile.run else {
+        return None;
+    };
+    let (think_s, every_s) = match steps.pace {
+        Pace::Closed { think } => {
+            let think = think.map_or(0.0, |think| think.get().as_secs_f64());
+            (Some(think), None)
+        }
+        Pace::Open { every } => (None, Some(every.get().as_secs_f64())),
+    };
+    Some(StepsFacts {
+        users: steps.users.get_ref().clone(),
+        hold_s: steps.hold.get().as_secs_f64(),
+        rest_s: steps.rest.get().as_secs_f64(),
+        think_s,
+        every_s,
+        stops: (&steps.stop).into(),
+        limit_bytes: match steps.limit {
+            OwnLimit::Size(size) => Some(size.0),
+            OwnLimit::Cgroup => None,
+        },
     })
 }
 

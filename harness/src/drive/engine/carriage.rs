@@ -6,6 +6,7 @@ use mio::{Interest, Token, event::Event};
 
 use super::{
     super::{
+        SHARED_LINE,
         carriers::Loss,
         client::{Carried, Client, Drained},
         h2::{Session, Told},
@@ -45,7 +46,7 @@ impl Engine {
         now: Elapsed,
     ) -> Result<(), String> {
         if opening.manners.network.is_some() {
-            return Err("not opened: over HTTP/2 streams share a line, so one of them cannot have a slow one of its own (`network`)".into());
+            return Err(format!("not opened: {SHARED_LINE}"));
         }
         if self.clients.len() >= MOST_KEYS {
             return Err(format!("not opened: {MOST_KEYS} streams are open"));
@@ -60,7 +61,7 @@ impl Engine {
         let carrier = match carrier {
             Ok(carrier) => carrier,
             Err(source) => {
-                self.never_connected(opening.leave, source);
+                self.never_connected(opening, source);
                 return Ok(());
             }
         };
