@@ -12,7 +12,6 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
-mod shed;
 mod stairs;
 mod steps;
 mod stop;
@@ -279,7 +278,6 @@ impl<'a> Conductor<'a> {
     fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
-        shed::startup_code();
         for step in &plan.steps {
             self.begin(step)?;
             self.step(plan, step, progress)?;
