@@ -7,14 +7,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use toml::Spanned;
 
 use super::{
     Exit,
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, print, profile_path,
+    isolate,
+    prepare::prepare,
+    print, profile_path,
     progress::ProgressLine,
     refuse_remote,
     report::Format,
@@ -23,7 +25,7 @@ use super::{
 use crate::{
     diagnose,
     plan::Plan,
-    profile::Profile,
+    profile::{Profile, RuntimeSpec},
     record::{Recording, files},
     report,
     soak::{self, EndReason, Setup, Stop},
@@ -47,6 +49,9 @@ pub(super) struct RunArguments {
     /// The folder in which the run directory is made.
     #[arg(long, default_value = "results", value_name = "DIR")]
     out: PathBuf,
+    /// How the target's runtime is asked to tidy up before a reading, instead of the profile's way.
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
@@ -72,6 +77,30 @@ pub(super) struct RunArguments {
     /// How to start the target, instead of the profile's command.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// The runtimes that can be asked.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Runtime {
+    /// Python that we start, and Node.
+    Auto,
+    /// Python, if we start it.
+    Python,
+    /// Node, by its inspector (SIGUSR1).
+    Node,
+    /// Leave it alone.
+    None,
+}
+
+impl From<Runtime> for RuntimeSpec {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Auto => Self::Auto,
+            Runtime::Python => Self::Python,
+            Runtime::Node => Self::Node,
+            Runtime::None => Self::None,
+        }
+    }
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
@@ -131,6 +160,7 @@ pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
     let mut profile = Profile::read(&profile_path(&arguments.profile))?;
     overrule(&mut profile, arguments)?;
+    prepare(&profile)?;
     let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
@@ -149,6 +179,9 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
 /// What the command line says beats what the profile says.
 fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage> {
     let target = &mut profile.target;
+    if let Some(runtime) = arguments.runtime {
+        target.runtime = runtime.into();
+    }
     arguments.carriage.overrule(target);
     let spanned = |url: &String| Spanned::new(0..0, url.clone());
     if let Some(url) = &arguments.url {

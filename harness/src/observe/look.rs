@@ -10,6 +10,8 @@ use super::{
     admin::{self, Admin, AdminError, AdminLine, Ask},
     error::{ObserveError, sentence},
     host::{self, HostWatch, SuspendWatch},
+    observer::ObserveConfig,
+    runtime::{RuntimeHeap, RuntimeWatch},
     sample::{Heap, Presence, Sample, Sockets, TargetReport, Tree},
     sock_diag::{self, SockDiag},
     tree::{Depth, TreeWatch},
@@ -26,6 +28,7 @@ pub(super) struct Eyes {
     tree: Option<TreeWatch>,
     sockets: SocketWatch,
     admin: Option<AdminWatch>,
+    runtime: RuntimeWatch,
     host: HostWatch,
     suspend: SuspendWatch,
 }
@@ -43,12 +46,13 @@ pub(super) enum Purpose {
 
 impl Eyes {
     pub(super) fn open(
-        pid: Option<u32>,
-        addr: SocketAddr,
-        admin: Option<Admin>,
+        config: ObserveConfig,
         clock: Clock,
         ports: Arc<PortBook>,
     ) -> Result<Self, ObserveError> {
+        let ObserveConfig {
+            pid, addr, admin, ..
+        } = config;
         Ok(Self {
             clock,
             tree: pid
@@ -57,6 +61,7 @@ impl Eyes {
                 .map_err(ObserveError::Target)?,
             sockets: SocketWatch::open(pid, addr, ports),
             admin: admin.map(AdminWatch::open).transpose()?,
+            runtime: RuntimeWatch::open(config.runtime, addr.port(), clock),
             host: HostWatch::of(pid),
             suspend: SuspendWatch::start(),
         })
@@ -71,6 +76,7 @@ impl Eyes {
             Some(admin) => admin.look(purpose, &self.clock, &mut gaps),
             None => (None, None),
         };
+        let runtime = self.ask_the_runtime(purpose, &mut gaps);
         let (presence, tree) = self.look_at_the_tree(purpose, &mut gaps);
         Sample {
             at,
@@ -79,6 +85,7 @@ impl Eyes {
             tree,
             sockets: self.sockets.look(&mut gaps),
             target,
+            runtime,
             host: self.host.look(purpose, &mut gaps),
             own: host::own(&mut gaps),
             gaps,
@@ -87,6 +94,15 @@ impl Eyes {
 
     pub(super) fn admin(&mut self) -> Result<&mut AdminWatch, ObserveError> {
         self.admin.as_mut().ok_or(ObserveError::NoAdmin)
+    }
+
+    /// Before the tree: what the runtime gives back to the kernel is gone from it then.
+    fn ask_the_runtime(&mut self, purpose: Purpose, gaps: &mut Vec<String>) -> Option<RuntimeHeap> {
+        if purpose != Purpose::Settled {
+            return None;
+        }
+        let pids = self.tree.as_mut()?.pids();
+        self.runtime.settle(&pids, gaps)
     }
 
     fn look_at_the_tree(

@@ -17,6 +17,7 @@ mod stop;
 mod url;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -186,6 +187,8 @@ struct Conductor<'a> {
     /// What alarms have taken since latencies were written.
     latency: Latency,
     losses_said: usize,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
 }
@@ -251,6 +254,7 @@ impl<'a> Conductor<'a> {
             actor: Actor::new(&setup.out),
             latency: Latency::default(),
             losses_said: 0,
+            gaps_said: BTreeSet::new(),
             asked_alive: clock.now(),
         }
     }
