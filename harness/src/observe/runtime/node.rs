@@ -25,6 +25,10 @@ pub const NODE_OPTIONS: (&str, &str) = ("NODE_OPTIONS", "--inspect-port=127.0.0.
 
 /// An inspector that was woken listens within this, or does not at all.
 const WAKES_WITHIN: Duration = Duration::from_secs(3);
+/// On a server without clients, one in three collections meets a compiler at work: after eight, one in some thousands is misled.
+const MOST_COLLECTIONS: u32 = 8;
+/// No further collection is begun after this: on a large heap each takes long, and 256 KB matter less.
+const ENOUGH: Duration = Duration::from_millis(400);
 /// A target list is some 700 bytes.
 const LONGEST_LIST: u64 = 64 << 10;
 /// What lies outside V8's heap counts too: buffers, and what they point to.
@@ -102,9 +106,21 @@ impl Inspector {
         })
     }
 
-    /// Two collections: what finalisers let go of is gone after the second.
+    /// The least of several collections: what finalisers let go of is gone after the second, and the page (256 KB) that a compiler
+    /// thread has just taken counts as used, until it gives it back.
     fn settled_bytes(&mut self, deadline: Deadline<'_>) -> io::Result<u64> {
-        self.call("HeapProfiler.collectGarbage", json!({}), deadline)?;
+        let patience = deadline.clock.now() + ENOUGH;
+        let mut least = self.collected_bytes(deadline)?;
+        for number in 1..MOST_COLLECTIONS {
+            if number > 1 && deadline.clock.now() >= patience {
+                break;
+            }
+            least = least.min(self.collected_bytes(deadline)?);
+        }
+        Ok(least)
+    }
+
+    fn collected_bytes(&mut self, deadline: Deadline<'_>) -> io::Result<u64> {
         self.call("HeapProfiler.collectGarbage", json!({}), deadline)?;
         let asked = json!({ "expression": USAGE, "returnByValue": true, "silent": true });
         let answer = self.call("Runtime.evaluate", asked, deadline)?;
