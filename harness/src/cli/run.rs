@@ -16,7 +16,9 @@ use super::{
     Exit,
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, print, profile_path,
+    isolate,
+    prepare::prepare,
+    print, profile_path,
     progress::ProgressLine,
     refuse_remote,
     report::Format,
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     diagnose,
     plan::{self, Plan},
-    profile::{Instrument, Profile},
+    profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
     soak::{self, EndReason, Setup, Stop},
@@ -50,6 +52,9 @@ pub(super) struct RunArguments {
     /// The folder in which the run directory is made.
     #[arg(long, default_value = "results", value_name = "DIR")]
     out: PathBuf,
+    /// How the target's runtime is asked to tidy up before a reading, instead of the profile's way.
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
@@ -82,6 +87,30 @@ pub(super) struct RunArguments {
     /// How to start the target, instead of the profile's command.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// The runtimes that can be asked.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Runtime {
+    /// Python that we start, and Node.
+    Auto,
+    /// Python, if we start it.
+    Python,
+    /// Node, by its inspector (SIGUSR1).
+    Node,
+    /// Leave it alone.
+    None,
+}
+
+impl From<Runtime> for RuntimeSpec {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Auto => Self::Auto,
+            Runtime::Python => Self::Python,
+            Runtime::Node => Self::Node,
+            Runtime::None => Self::None,
+        }
+    }
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
@@ -152,6 +181,7 @@ enum Profiler {
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
     let mut profile = Profile::read(&profile_path(&arguments.plan))?;
     overrule(&mut profile, arguments)?;
+    prepare(&profile)?;
     let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
@@ -176,6 +206,9 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
 /// What the command line says beats what the profile says.
 fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage> {
     let target = &mut profile.target;
+    if let Some(runtime) = arguments.runtime {
+        target.runtime = runtime.into();
+    }
     arguments.carriage.overrule(target);
     let spanned = |url: &String| Spanned::new(0..0, url.clone());
     if let Some(url) = &arguments.url {

@@ -21,12 +21,13 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    runtime::RuntimeConfig,
     sample::Sample,
 };
 use crate::timeline::{Clock, PortBook};
 
 /// What to look at, and how often.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObserveConfig {
     /// The head of the target's process tree; `None` if it cannot be seen.
     pub pid: Option<u32>,
@@ -34,6 +35,8 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// How to ask the target's runtime to tidy up.
+    pub runtime: RuntimeConfig,
     /// One sample each.
     pub every: Duration,
 }
@@ -79,13 +82,8 @@ impl Observer {
         ports: Arc<PortBook>,
         samples: SyncSender<Sample>,
     ) -> Result<Self, ObserveError> {
-        let ObserveConfig {
-            pid,
-            addr,
-            admin,
-            every,
-        } = config;
-        let eyes = Eyes::open(pid, addr, admin, clock, ports)?;
+        let every = config.every;
+        let eyes = Eyes::open(config, clock, ports)?;
         let (asks, questions) = sync_channel(4);
         let lost = Arc::new(AtomicU64::new(0));
         let watch = Watch {

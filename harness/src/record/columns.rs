@@ -131,6 +131,9 @@ fn target() -> Vec<Column<Sample>> {
         "heap_resident_bytes" = |s| Some(s.target.as_ref()?.heap?.resident_bytes? as f64);
         "heap_mapped_bytes" = |s| Some(s.target.as_ref()?.heap?.mapped_bytes? as f64);
         "heap_metadata_bytes" = |s| Some(s.target.as_ref()?.heap?.metadata_bytes? as f64);
+        "runtime_live_bytes" = |s| Series::Heap.of(s);
+        "runtime_processes" = |s| Some(f64::from(s.runtime?.processes));
+        "runtime_asked_us" = |s| Some(s.runtime?.took.as_micros() as f64);
         "heap_retained_bytes" = |s| Some(s.target.as_ref()?.heap?.retained_bytes? as f64);
     }
 }

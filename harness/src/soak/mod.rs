@@ -19,6 +19,7 @@ mod url;
 mod windows;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -200,6 +201,8 @@ struct Conductor<'a> {
     stairs: Option<Stairs>,
     /// Counts before the step under way began.
     before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
     allocations: Allocations,
@@ -269,6 +272,7 @@ impl<'a> Conductor<'a> {
             latency: Latency::default(),
             losses_said: 0,
             before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
             asked_alive: clock.now(),
             allocations: setup.profile.allocations.clone(),
             drain_within: setup.profile.run.drain_within(),
