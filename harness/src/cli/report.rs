@@ -25,6 +25,8 @@ pub(super) enum Format {
     Md,
     /// findings.json.
     Json,
+    /// One page for a browser that needs nothing else.
+    Html,
 }
 
 impl From<Format> for report::Format {
@@ -33,6 +35,7 @@ impl From<Format> for report::Format {
             Format::Text => Self::Text,
             Format::Md => Self::Markdown,
             Format::Json => Self::Json,
+            Format::Html => Self::Html,
         }
     }
 }

@@ -46,4 +46,6 @@ pub mod files {
     pub const REPORT_MD: &str = "report.md";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
+    /// The report for people, as a page for a browser.
+    pub const REPORT_HTML: &str = "report.html";
 }

@@ -12,13 +12,13 @@ pub(super) fn render(format: Format, comparison: &Comparison) -> String {
     match format {
         Format::Text => text(comparison),
         Format::Markdown => markdown(comparison),
-        Format::Json => {
+        Format::Json | Format::Html => {
             serde_json::to_string_pretty(comparison).expect("a comparison is JSON") + "\n"
         }
     }
 }
 
-const fn word(change: Change) -> &'static str {
+pub(super) const fn word(change: Change) -> &'static str {
     match change {
         Change::Worse => "worse",
         Change::Better => "better",

@@ -5,6 +5,7 @@
 
 mod comparison;
 mod facts;
+mod html;
 mod markdown;
 mod text;
 
@@ -24,6 +25,8 @@ pub enum Format {
     Markdown,
     /// `findings.json`.
     Json,
+    /// One page for a browser that needs nothing else.
+    Html,
 }
 
 /// One report.
@@ -32,6 +35,7 @@ pub fn render(format: Format, recording: &Recording, findings: &Findings, folder
         Format::Text => text::render(recording, findings, folder),
         Format::Markdown => markdown::render(recording, findings),
         Format::Json => json(findings),
+        Format::Html => html::render(recording, findings),
     }
 }
 
@@ -41,12 +45,16 @@ pub fn render_findings(format: Format, findings: &Findings) -> String {
         Format::Text => text::verdict(findings),
         Format::Markdown => markdown::findings(findings),
         Format::Json => json(findings),
+        Format::Html => html::findings(findings),
     }
 }
 
-/// A comparison of two runs.
-pub fn render_comparison(format: Format, comparison: &Comparison) -> String {
-    comparison::render(format, comparison)
+/// A comparison of two runs, the one from before the change first.
+pub fn render_comparison(format: Format, comparison: &Comparison, runs: [&Recording; 2]) -> String {
+    match format {
+        Format::Html => html::comparison(comparison, runs),
+        other => comparison::render(other, comparison),
+    }
 }
 
 fn json(findings: &Findings) -> String {
@@ -62,6 +70,7 @@ pub fn write_all(folder: &Path, recording: &Recording, findings: &Findings) -> i
         (Format::Json, files::FINDINGS),
         (Format::Markdown, files::REPORT_MD),
         (Format::Text, files::REPORT_TEXT),
+        (Format::Html, files::REPORT_HTML),
     ] {
         fs::write(
             folder.join(name),
