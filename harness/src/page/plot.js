@@ -61,7 +61,7 @@ const timeStep = (range, most) => TIMES.find((step) => range / step <= most) || 
 
 function ticks(from, to, step) {
   const found = [];
-  for (let i = Math.ceil(from / step - 1e-9); i * step <= to + step * 1e-9 && found.length < 64; i += 1) found.push(i * step);
+  for (let i = Math.ceil(from / step - 1e-9); i * step <= to + step * 1e-9 && found.length < 64; i += 1) found.push(i * step + 0); // + 0: never −0
   return found;
 }
 
@@ -358,6 +358,7 @@ class Plot {
   }
 
   drawLine(pen, line) {
+    if (line.dots) { this.drawDots(pen, line); return; }
     const [first, end] = this.inView(line), columns = this.width - LEFT - RIGHT;
     pen.strokeStyle = colour(line.colour);
     pen.lineWidth = 1.5;
@@ -367,6 +368,17 @@ class Plot {
     if (end - first > 3 * columns) this.traceColumns(pen, line, first, end); else this.tracePoints(pen, line, first, end);
     pen.stroke();
     pen.setLineDash([]);
+  }
+
+  drawDots(pen, line) {
+    const [first, end] = this.inView(line);
+    pen.fillStyle = colour(line.colour);
+    for (let i = first; i < end; i += 1) {
+      if (Number.isNaN(line.values[i])) continue;
+      pen.beginPath();
+      pen.arc(this.x(line.times[i]), this.y(line.values[i]), 2.5, 0, 7);
+      pen.fill();
+    }
   }
 
   tracePoints(pen, line, first, end) {

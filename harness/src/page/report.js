@@ -29,7 +29,7 @@ async function report() {
   document.getElementById('theme').replaceWith(themeButton(() => timeline.draw()));
   const place = document.getElementById('plots');
   if (place) {
-    const lines = (panel) => panel.lines.map((line) => ({ label: line.label, name: line.name, shown: line.shown, times: series[line.times], values: series[line.values] }));
+    const lines = (panel) => panel.lines.map((line) => ({ ...line, times: series[line.times], values: series[line.values] }));
     const plots = data.panels.map((panel) => new Plot(timeline, { ...panel, lines: lines(panel) }));
     place.replaceChildren(timeline.tools(), ...plots.map((plot) => plot.node));
     timeline.drawNow();

@@ -4,9 +4,11 @@
 mod alarms;
 mod bench;
 mod cleanup;
+mod day;
 mod endings;
 mod forecast;
 mod isolated;
 mod refusals;
+mod see;
 mod soak;
 mod verdicts;

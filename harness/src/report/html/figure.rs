@@ -206,7 +206,7 @@ pub(super) fn intervals(rows: &[Interval]) -> String {
         ));
     }
     format!(
-        "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"95 % intervals per unit of each factor; the table above holds the numbers\">{out}</svg>"
+        "<svg class=\"narrow\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"95 % intervals per unit of each factor; the table above holds the numbers\">{out}</svg>"
     )
 }
 

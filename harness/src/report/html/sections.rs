@@ -10,6 +10,7 @@ use crate::{
     diagnose::{
         finding::{Finding, Findings, Statement, sentence::amount},
         response::{Response, Responses},
+        signal::Signal,
     },
     page::{escaped, foreign},
     record::{Recording, Table},
@@ -247,6 +248,14 @@ pub(super) fn plots(phases: &[(f64, f64, String, i64)], summaries: &[Summary]) -
     )
 }
 
+/// What is judged, in words.
+fn subject(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Allocated => "live memory",
+        other => other.name(),
+    }
+}
+
 /// What memory did against what was given, factor by factor, and what is left.
 pub(super) fn responses(seen: &Responses) -> String {
     let figures: String = seen.factors.iter().map(response).collect();
@@ -279,7 +288,7 @@ pub(super) fn responses(seen: &Responses) -> String {
     format!(
         "<h2 id=\"responses\">Dose and response</h2>\n<p>Each dot is one cycle: how much of a factor it gave, and what {} then did, with all other factors and the usual drift taken away. \
          The line is what was found per unit, the shade its 95 % interval.</p>\n<div class=\"figures\">{figures}</div>\n<h3>What no factor explains</h3>\n<div class=\"figures wide\">{}</div>\n{}",
-        escaped(seen.signal.name()),
+        escaped(subject(seen.signal)),
         residuals(seen),
         folded(
             "Doses and residuals as a table",
@@ -346,7 +355,7 @@ fn residuals(seen: &Responses) -> String {
     // Two thirds of normal noise lie within its standard deviation.
     let usual = sizes.get(sizes.len() * 683 / 1000).copied().unwrap_or(0.0);
     let last = seen.residuals.last().map_or(1.0, |point| point.0);
-    let mut frame = Frame::new(860.0, 220.0, (0.0, last * 1.01), (-most, most));
+    let mut frame = Frame::new(1000.0, 220.0, (0.0, last * 1.01), (-most, most));
     frame.axes("seconds since the first reading", &whole, &bytes, true);
     frame.level(usual);
     frame.level(-usual);
@@ -422,7 +431,7 @@ fn curves(cleanup: &Table, names: &[&str]) -> String {
         .iter()
         .flat_map(|(_, seconds)| seconds)
         .fold(0.0, |most: f64, one| most.max(*one));
-    let mut frame = Frame::new(860.0, 220.0, (0.0, (most * 1.05).max(0.01)), (0.0, 1.05));
+    let mut frame = Frame::new(1000.0, 220.0, (0.0, (most * 1.05).max(0.01)), (0.0, 1.05));
     let few = |seconds: f64| format!("{} s", amount(seconds));
     frame.axes(
         "seconds after the last client of a cycle had left",

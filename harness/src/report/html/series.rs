@@ -31,6 +31,8 @@ struct Line {
     label: String,
     name: String,
     shown: bool,
+    /// Whether each value is a dot: few values, each of which counts.
+    dots: bool,
     times: usize,
     values: usize,
 }
@@ -185,14 +187,14 @@ pub(super) fn panels(recording: &Recording) -> (Vec<Panel>, Vec<Packed>, Vec<Sum
         .iter()
         .filter_map(|spec| shelf.panel(spec, &recording.samples))
         .collect();
+    if let Some(memory) = panels
+        .first_mut()
+        .filter(|panel| panel.title == SPECS[0].title)
+    {
+        memory.lines.extend(shelf.readings(&recording.readings));
+    }
     panels.extend(shelf.latency(&recording.latency));
-    let mut series: Vec<Packed> = shelf
-        .values
-        .iter()
-        .zip(&shelf.precisions)
-        .map(|(values, precision)| packed(values, *precision))
-        .collect();
-    within(BUDGET, &mut series, &shelf.values);
+    let series = shelf.packed();
     (panels, series, shelf.summaries)
 }
 
@@ -207,6 +209,16 @@ struct Shelf {
 }
 
 impl Shelf {
+    /// All of them, within the budget of a page.
+    fn packed(&self) -> Vec<Packed> {
+        let each = self.values.iter().zip(&self.precisions);
+        let mut series: Vec<Packed> = each
+            .map(|(values, precision)| packed(values, *precision))
+            .collect();
+        within(BUDGET, &mut series, &self.values);
+        series
+    }
+
     fn put(&mut self, values: Vec<f64>, precision: Precision) -> usize {
         self.values.push(values);
         self.precisions.push(precision);
@@ -227,6 +239,33 @@ impl Shelf {
                 Some(self.line(spec, (name, label), times, values))
             })
             .collect();
+        (!lines.is_empty()).then_some(Panel {
+            title: spec.title,
+            unit: spec.unit,
+            log: false,
+            note: spec.note,
+            lines,
+        })
+    }
+
+    /// The lines of both runs in one panel.
+    fn compared(&mut self, spec: &Spec, both: &[Aligned<'_>; 2]) -> Option<Panel> {
+        let mut lines = Vec::new();
+        for (name, label) in spec.columns {
+            for (run, when) in both.iter().zip(["before", "after"]) {
+                let Some(values) = run.column(name, spec.unit == "bytes") else {
+                    continue;
+                };
+                lines.push(Line {
+                    label: format!("{when}: {label}"),
+                    name: format!("{when}_{name}"),
+                    shown: true,
+                    dots: false,
+                    times: run.times_at,
+                    values: self.put(thin(values), Precision::Whole),
+                });
+            }
+        }
         (!lines.is_empty()).then_some(Panel {
             title: spec.title,
             unit: spec.unit,
@@ -261,9 +300,41 @@ impl Shelf {
             label: label.into(),
             name: name.into(),
             shown: true,
+            dots: false,
             times: at,
             values: self.put(thin(values), precision),
         }
+    }
+
+    /// What was judged: the most believed memory of the readings that end the cycles.
+    fn readings(&mut self, readings: &Table) -> Option<Line> {
+        const BELIEVED: [&str; 4] = [
+            "heap_allocated_bytes",
+            "pss_anon_bytes",
+            "anon_bytes",
+            "rss_bytes",
+        ];
+        let rows: Vec<usize> = (0..readings.rows())
+            .filter(|row| readings.text("kind", *row) == Some("cycle"))
+            .collect();
+        let column = |name: &str| -> Vec<f64> {
+            let value = |row: &usize| readings.number(name, *row).unwrap_or(f64::NAN);
+            rows.iter().map(value).collect()
+        };
+        let best = BELIEVED
+            .into_iter()
+            .find(|name| column(name).iter().any(|value| value.is_finite()))?;
+        let (values, label) = (column(best), "at the readings that were judged");
+        self.summaries
+            .push(summary(SPECS[0].title, SPECS[0].unit, label, best, &values));
+        Some(Line {
+            label: label.into(),
+            name: format!("reading_{best}"),
+            shown: true,
+            dots: true,
+            times: self.put(column("t_s"), Precision::Decimals(3)),
+            values: self.put(values, Precision::Decimals(0)),
+        })
     }
 
     /// Percentiles over time, on a logarithmic axis: the median and the worst differ by powers of ten.
@@ -297,6 +368,7 @@ impl Shelf {
                     label,
                     name,
                     shown: of != "late" && percentile != "max",
+                    dots: false,
                     times,
                     values: self.put(values, Precision::Whole),
                 });
@@ -312,81 +384,53 @@ impl Shelf {
     }
 }
 
+/// What is laid over each other.
+const COMPARED: [Spec; 3] = [
+    Spec {
+        title: "Memory of the target, added since the first judged cycle",
+        unit: "bytes",
+        kind: Kind::Level,
+        note: "",
+        columns: &[
+            ("heap_allocated_bytes", "live (allocator)"),
+            ("rss_bytes", "resident"),
+        ],
+    },
+    Spec {
+        title: "Sessions, target's count",
+        unit: "count",
+        kind: Kind::Level,
+        note: "",
+        columns: &[("live_sessions", "sessions")],
+    },
+    Spec {
+        title: "Open streams, our count",
+        unit: "count",
+        kind: Kind::Level,
+        note: "",
+        columns: &[("live_connections", "open")],
+    },
+];
+
 /// Two runs in the same panels, each counted from the start of its first judged cycle.
 pub(super) fn over_each_other(runs: [&Recording; 2]) -> super::Data {
-    const PANELS: [(&str, &str, &[(&str, &str)]); 3] = [
-        (
-            "Memory of the target, since the first judged cycle",
-            "bytes",
-            &[
-                ("heap_allocated_bytes", "live (allocator)"),
-                ("rss_bytes", "resident"),
-            ],
-        ),
-        (
-            "Sessions, target's count",
-            "count",
-            &[("live_sessions", "sessions")],
-        ),
-        (
-            "Open streams, our count",
-            "count",
-            &[("live_connections", "open")],
-        ),
-    ];
     let mut shelf = Shelf::default();
     let both = runs.map(|run| Aligned::new(run, &mut shelf));
-    let mut panels = Vec::new();
-    for (title, unit, columns) in PANELS {
-        let mut lines = Vec::new();
-        for (name, label) in columns {
-            for (run, when) in both.iter().zip(["before", "after"]) {
-                let Some(mut values) = run.column(name) else {
-                    continue;
-                };
-                if unit == "bytes" {
-                    run.count_from_zero(&mut values);
-                }
-                lines.push(Line {
-                    label: format!("{when}: {label}"),
-                    name: format!("{when}_{name}"),
-                    shown: true,
-                    times: run.times_at,
-                    values: shelf.put(thin(values), Precision::Whole),
-                });
-            }
-        }
-        if !lines.is_empty() {
-            panels.push(Panel {
-                title,
-                unit,
-                log: false,
-                note: "",
-                lines,
-            });
-        }
-    }
-    let mut series: Vec<Packed> = shelf
-        .values
+    let panels = COMPARED
         .iter()
-        .zip(&shelf.precisions)
-        .map(|(values, precision)| packed(values, *precision))
+        .filter_map(|spec| shelf.compared(spec, &both))
         .collect();
-    within(BUDGET, &mut series, &shelf.values);
-    let moved = |at: f64| (at - both[0].zero).max(0.0);
+    let zero = both[0].zero;
+    let of_before = phases(runs[0]).into_iter().filter(|phase| phase.1 > zero);
+    let length = |run: &Aligned<'_>| run.times.last().copied().unwrap_or(0.0);
     super::Data {
-        seconds: both
-            .iter()
-            .map(|run| run.times.last().copied().unwrap_or(0.0))
-            .fold(0.0, f64::max),
-        phases: phases(runs[0])
-            .into_iter()
-            .filter(|phase| phase.1 > both[0].zero)
-            .map(|(from, to, kind, cycle)| (moved(from), moved(to), kind, cycle))
+        seconds: both.iter().map(length).fold(0.0, f64::max),
+        phases: of_before
+            .map(|(from, to, kind, cycle)| ((from - zero).max(0.0), to - zero, kind, cycle))
             .collect(),
         marks: Vec::new(),
         panels,
-        series,
+        series: shelf.packed(),
     }
 }
 
@@ -417,22 +461,16 @@ impl<'a> Aligned<'a> {
         }
     }
 
-    fn column(&self, name: &str) -> Option<Vec<f64>> {
-        let values = self
+    /// Its values; if asked, counted from the first one, since two processes are never equally large to begin with.
+    fn column(&self, name: &str, from_zero: bool) -> Option<Vec<f64>> {
+        let all = self
             .samples
             .numbers(name)
             .filter(|values| !is_silent(values))?;
-        Some(values[self.first..].to_vec())
-    }
-
-    /// Two processes are never equally large to begin with.
-    fn count_from_zero(&self, values: &mut [f64]) {
-        let start = values
-            .iter()
-            .copied()
-            .find(|value| value.is_finite())
-            .unwrap_or(0.0);
-        values.iter_mut().for_each(|value| *value -= start);
+        let values = &all[self.first..];
+        let first = values.iter().copied().find(|value| value.is_finite());
+        let base = if from_zero { first.unwrap_or(0.0) } else { 0.0 };
+        Some(values.iter().map(|value| value - base).collect())
     }
 }
 
