@@ -10,6 +10,7 @@ mod admin;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generations;
 mod grid;
 mod host;
 mod look;

@@ -27,6 +27,7 @@ pub use self::{
     batch::{Batch, Stay},
     design::Design,
     manners::{Manners, Network, Reconnect},
+    parts::ARRIVALS,
     script::{
         Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, Script, SessionUse, Unit,
     },

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU16, ops::Range, path::PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::units::{ByteSize, Period};
+use crate::units::{ByteRate, ByteSize, Period};
 
 /// The server under test.
 ///
@@ -98,6 +98,10 @@ pub struct Tolerances {
     pub session: ByteSize,
     /// Per event.
     pub event: ByteSize,
+    /// Per second and stalled or slow reader while their number stays the same: `"64 B/s"`. Left out, that is tolerated too, but then
+    /// a run that cannot tell is not held against the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<ByteRate>,
 }
 
 impl Default for Tolerances {
@@ -107,6 +111,7 @@ impl Default for Tolerances {
             connection: ByteSize(1024),
             session: ByteSize(1024),
             event: ByteSize(64),
+            backlog: None,
         }
     }
 }

@@ -94,10 +94,14 @@ const fn mark(verdict: Statement) -> &'static str {
     match verdict {
         Statement::Leak
         | Statement::Zombie
+        | Statement::Backlog
         | Statement::NotCleanedUp
         | Statement::TargetDied
         | Statement::Alarm => "  !   ",
-        Statement::NoLeak | Statement::ControlFound | Statement::CleanedUp => "  ok  ",
+        Statement::NoLeak
+        | Statement::NoBacklog
+        | Statement::ControlFound
+        | Statement::CleanedUp => "  ok  ",
         Statement::Beside | Statement::Forecast => "      ",
         _ => "  ?   ",
     }

@@ -342,6 +342,9 @@ impl<'a> Conductor<'a> {
         for gap in &sample.gaps {
             self.event(EventKind::Gap, gap.clone())?;
         }
+        for restart in &sample.restarts {
+            self.event(EventKind::Restart, restart.clone())?;
+        }
         let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
         progress(&told);
         let row = SampleRow {

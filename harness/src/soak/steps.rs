@@ -9,7 +9,7 @@ use super::{
 use crate::{
     observe::Sample,
     plan::{Leave, Length, Phase, Plan, Step},
-    record::{ReadingKind, ReadingRow},
+    record::{EventKind, ReadingKind, ReadingRow},
     timeline::{Counts, Elapsed},
 };
 
@@ -126,6 +126,10 @@ impl Conductor<'_> {
             let look = self.observer.look();
             self.baseline = Baseline::of(&self.crew.counts(), &look);
             self.remember_lingering(&look);
+            if let Err(error) = self.observer.take_roll() {
+                let text = format!("restarts of the target's workers will not be noticed: {error}");
+                self.event(EventKind::Gap, text)?;
+            }
             return Ok(());
         };
         let (earliest, end) = (self.now.began + at_least, self.end_of(step));
