@@ -22,24 +22,17 @@ use crate::{
 const MOST_EVENTS: usize = 500;
 
 /// Which colour a statement has. The words say the same: nobody has to see the colour.
-const fn class(verdict: Statement) -> &'static str {
-    match verdict {
-        Statement::TargetDied
-        | Statement::Alarm
-        | Statement::Zombie
-        | Statement::Leak
-        | Statement::NotCleanedUp => "bad",
-        Statement::NoLeak | Statement::CleanedUp | Statement::ControlFound => "good",
-        Statement::UnexplainedGrowth
-        | Statement::ControlMissed
-        | Statement::Saturating
-        | Statement::Backlog
-        | Statement::Inconclusive => "unsure",
-        Statement::Forecast
-        | Statement::Retention
-        | Statement::Beside
-        | Statement::NotDosed
-        | Statement::Inseparable => "plain",
+fn class(verdict: Statement) -> &'static str {
+    let acquits = matches!(
+        verdict,
+        Statement::NoLeak | Statement::NoBacklog | Statement::CleanedUp | Statement::ControlFound
+    );
+    match verdict.exit_code() {
+        0 if acquits => "good",
+        0 if verdict == Statement::Backlog => "unsure",
+        0 => "plain",
+        12 => "unsure",
+        _ => "bad",
     }
 }
 
