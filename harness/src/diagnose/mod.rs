@@ -31,6 +31,7 @@ pub mod limit;
 pub mod observations;
 pub mod outlook;
 pub mod recording;
+pub mod response;
 pub mod rests;
 pub mod run;
 pub mod sequence;

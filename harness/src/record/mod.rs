@@ -63,4 +63,6 @@ pub mod files {
     pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
+    /// The report for people, as a page for a browser.
+    pub const REPORT_HTML: &str = "report.html";
 }

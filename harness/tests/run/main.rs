@@ -4,10 +4,12 @@
 mod alarms;
 mod bench;
 mod cleanup;
+mod day;
 mod endings;
 mod forecast;
 mod isolated;
 mod refusals;
+mod see;
 mod soak;
 mod steps;
 mod verdicts;
