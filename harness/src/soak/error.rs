@@ -36,6 +36,9 @@ pub enum SoakError {
         /// What each of them met, in words.
         problems: Vec<String>,
     },
+    /// What the clients are to do cannot be done over this transport.
+    #[error("{0}")]
+    Transport(&'static str),
     /// The URL is none that can be loaded.
     #[error("{0}")]
     Address(String),

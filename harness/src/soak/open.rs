@@ -65,6 +65,10 @@ pub(super) fn stages(
         path: "/".into(),
     });
     let transport = url.transport(&carriage(spec, &run));
+    let steps = setup.plan.steps.iter();
+    transport
+        .plays(steps.flat_map(|step| &step.batches))
+        .map_err(SoakError::Transport)?;
     manifest.target.url = format!("{}://{addr}", transport.scheme());
     manifest.target.notes = transport.notes();
     manifest.target.pid = target.pid();
