@@ -1,6 +1,7 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 pub mod cli;
 pub mod diagnose;
+pub mod doctor;
 pub mod drive;
 pub mod fleet;
 pub mod isolate;

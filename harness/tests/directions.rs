@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "record", "diagnose"]),
+    ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
     (
         "soak",
         &[
@@ -30,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "soak",
+            "observe", "record", "diagnose", "report", "doctor", "soak",
         ],
     ),
 ];
@@ -38,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
     "units", "profile", "plan", "timeline", "drive", "fleet", "record", "diagnose", "report",
+    "doctor",
 ];
 
 #[test]

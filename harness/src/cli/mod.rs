@@ -6,6 +6,7 @@
 mod carriage;
 mod compare;
 mod diagnose;
+mod doctor;
 mod exit;
 mod load;
 mod plan;
@@ -54,6 +55,8 @@ enum Command {
     Diagnose(diagnose::DiagnoseArguments),
     /// What changed from one run to another, per factor, with intervals.
     Compare(compare::CompareArguments),
+    /// What this machine, and a target on it, allow; what each limit costs a measurement, and how to lift it.
+    Doctor(doctor::DoctorArguments),
     /// Make a report of a recording again.
     Report(report::ReportArguments),
     /// Play a part of a load, as told on standard input: what a run starts of itself.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Diagnose(arguments) => diagnose::diagnose(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Worker => worker::worker(),
     };
