@@ -13,6 +13,7 @@
 //! Cost: a day's soak (287 rows, six looks) is judged in 0.1 s, and its 86,400 seconds are read in as much again.
 //! Never acts on a verdict and never writes one: that is the business of the report and of the command line.
 pub mod assay;
+pub mod backlog;
 pub mod cleanup;
 pub mod compare;
 pub mod compare_steps;
@@ -23,6 +24,7 @@ pub mod factors;
 pub mod finding;
 pub mod forecast;
 pub mod forgotten;
+mod generations;
 pub mod interval;
 pub mod lag;
 pub mod limit;
@@ -40,6 +42,8 @@ pub mod trace;
 pub mod verdict;
 pub mod zombies;
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

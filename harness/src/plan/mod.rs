@@ -20,6 +20,7 @@ mod soak;
 mod step;
 mod steps;
 mod stop;
+mod windows;
 
 use std::time::Duration;
 
@@ -29,12 +30,14 @@ pub use self::{
     batch::{Batch, Stay},
     design::Design,
     manners::{Again, Manners, Network, Reconnect, User},
+    parts::ARRIVALS,
     script::{
         Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, Script, SessionUse, Unit,
     },
     segment::Segment,
     step::{Length, Phase, Retain, Step},
     stop::{Condition, Met, Seen, Stops},
+    windows::{Window, windows},
 };
 use crate::profile::{Kind, Profile};
 pub use crate::units::{Factor, Leave, UnknownFactor};

@@ -6,6 +6,7 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod heap;
 mod manifest;
 mod reader;
 mod rows;
@@ -14,6 +15,10 @@ mod table;
 mod writer;
 
 pub use self::{
+    heap::{
+        Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
+        VERSION as HEAP_VERSION,
+    },
     manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts},
     reader::{Recording, RecordingError},
     rows::{
@@ -44,6 +49,12 @@ pub mod files {
     pub const LATENCY: &str = "latency.csv";
     /// The target's own output.
     pub const TARGET_LOG: &str = "target.log";
+    /// Allocation profiles: the folder of the dumps.
+    pub const HEAP: &str = "heap";
+    /// What was profiled, window by window.
+    pub const WINDOWS: &str = "heap/windows.json";
+    /// The dumps, read and symbolised.
+    pub const STACKS: &str = "heap/stacks.json";
     /// What was judged.
     pub const FINDINGS: &str = "findings.json";
     /// The report for people, in Markdown.

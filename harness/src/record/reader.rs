@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     files,
+    heap::Stacks,
     manifest::{LAYOUT, Manifest},
     table::{Complaint, Table},
 };
@@ -41,6 +42,15 @@ pub enum RecordingError {
         /// Its layout.
         layout: u32,
     },
+    /// A file of `heap/` is damaged.
+    #[error("{path} cannot be used; `sse-soak profile RUN` makes it again from the dumps")]
+    NotJson {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A table has no header.
     #[error("{path} is not a table")]
     NotATable {
@@ -69,6 +79,8 @@ pub struct Recording {
     pub latency: Table,
     /// Steps of a step load; empty in other runs.
     pub steps: Table,
+    /// Allocation profiles, if the run has some.
+    pub stacks: Option<Stacks>,
     /// What could not be used, by file.
     pub complaints: Vec<(&'static str, Complaint)>,
 }
@@ -95,6 +107,7 @@ impl Recording {
         };
         Ok(Self {
             manifest: manifest(folder)?,
+            stacks: Stacks::read(folder)?,
             samples: table(files::SAMPLES, &["phase"])?,
             readings: table(files::READINGS, &["kind"])?,
             cleanup: table(files::CLEANUP, &["of"])?,

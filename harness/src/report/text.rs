@@ -98,12 +98,15 @@ const fn mark(verdict: Statement) -> &'static str {
     match verdict {
         Statement::Leak
         | Statement::Zombie
+        | Statement::Backlog
         | Statement::NotCleanedUp
         | Statement::TargetDied
         | Statement::Alarm => "  !   ",
-        Statement::NoLeak | Statement::ControlFound | Statement::CleanedUp | Statement::Held => {
-            "  ok  "
-        }
+        Statement::NoLeak
+        | Statement::NoBacklog
+        | Statement::ControlFound
+        | Statement::CleanedUp
+        | Statement::Held => "  ok  ",
         Statement::Beside | Statement::Forecast => "      ",
         _ => "  ?   ",
     }

@@ -16,6 +16,11 @@ pub enum SoakError {
     /// The target cannot be observed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
+    /// What Python processes of the target would come to cannot be made.
+    #[error(
+        "cannot open a door for the target's Python processes in the system's temporary folder (`runtime = \"none\"` does without)"
+    )]
+    Door(#[source] io::Error),
     /// The load cannot be started.
     #[error("cannot start the load")]
     Drive(#[source] io::Error),

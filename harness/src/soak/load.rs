@@ -17,7 +17,7 @@ use super::{
 use crate::{
     drive::{DriveConfig, Farewell, Latency, Limits, Transport},
     isolate::Isolated,
-    observe::{ObserveConfig, Observer, Own, own},
+    observe::{ObserveConfig, Observer, Own, RuntimeConfig, own},
     plan::{Batch, Script, Segment},
     profile::Workers,
     target::{Launch, Readiness, Target},
@@ -283,6 +283,7 @@ impl Queues {
         let mut observer = None;
         if setup.batches.iter().any(fills) {
             let config = ObserveConfig {
+                runtime: RuntimeConfig::None,
                 pid: None,
                 addr: setup.addr,
                 admin: None,

@@ -16,8 +16,10 @@ mod stairs;
 mod steps;
 mod stop;
 mod url;
+mod windows;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -43,8 +45,8 @@ use crate::{
     drive::{Farewell, Latency},
     isolate::Isolated,
     observe::{Observer, Sample},
-    plan::{Leave, Phase, Plan, Step},
-    profile::{Alarm, Profile},
+    plan::{Leave, Phase, Plan, Step, Window},
+    profile::{Alarm, Allocations, Profile},
     record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
@@ -59,6 +61,8 @@ pub struct Setup {
     pub profile: Profile,
     /// The schedule made of it.
     pub plan: Plan,
+    /// The windows of an allocation profile after it, if one is asked for.
+    pub windows: Vec<Window>,
     /// The run directory; made by [`run`].
     pub out: PathBuf,
     /// The command line, for the manifest.
@@ -135,6 +139,7 @@ pub fn run(
                 .say_how(setup)
                 .map_err(Halt::from)
                 .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
             conductor.close(halt)
         }
@@ -196,8 +201,12 @@ struct Conductor<'a> {
     stairs: Option<Stairs>,
     /// Counts before the step under way began.
     before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    allocations: Allocations,
+    drain_within: Duration,
 }
 
 /// Where the run is.
@@ -263,7 +272,10 @@ impl<'a> Conductor<'a> {
             latency: Latency::default(),
             losses_said: 0,
             before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
             asked_alive: clock.now(),
+            allocations: setup.profile.allocations.clone(),
+            drain_within: setup.profile.run.drain_within(),
         }
     }
 
@@ -356,6 +368,9 @@ impl<'a> Conductor<'a> {
         let counts = self.tally.counts();
         for gap in &sample.gaps {
             self.event(EventKind::Gap, gap.clone())?;
+        }
+        for restart in &sample.restarts {
+            self.event(EventKind::Restart, restart.clone())?;
         }
         let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
         if let Some(stairs) = &mut self.stairs {

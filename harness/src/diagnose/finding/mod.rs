@@ -30,6 +30,8 @@ pub enum Statement {
     Zombie,
     /// Memory or a counter follows a factor, and goes on.
     Leak,
+    /// Bytes that grow while the number of streams does not: behind readers that stall or crawl.
+    Backlog,
     /// When what leaks will have reached the limit.
     Forecast,
     /// Sessions are there that should be gone.
@@ -40,14 +42,14 @@ pub enum Statement {
     ControlMissed,
     /// Something followed a factor until it did not.
     Saturating,
-    /// Bytes that grow while the number of streams does not.
-    Backlog,
     /// Not enough is known.
     Inconclusive,
     /// Resident memory that is not live: caches, pools, fragmentation.
     Retention,
     /// No more than so much per unit.
     NoLeak,
+    /// No more than so much per second behind a reader that stalls or crawls.
+    NoBacklog,
     /// Every step of a step load was served within its limits.
     Held,
     /// Everybody who left was forgotten in time.
@@ -68,16 +70,16 @@ impl Statement {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::TargetDied => 20,
-            Self::Leak | Self::Zombie => 10,
+            Self::Leak | Self::Zombie | Self::Backlog => 10,
             Self::NotCleanedUp => 11,
             Self::Alarm => 13,
             Self::UnexplainedGrowth
             | Self::ControlMissed
             | Self::Saturating
             | Self::Inconclusive => 12,
-            Self::Backlog
-            | Self::Retention
+            Self::Retention
             | Self::NoLeak
+            | Self::NoBacklog
             | Self::Held
             | Self::CleanedUp
             | Self::Forecast
