@@ -4,6 +4,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod drive;
 pub mod fleet;
+pub mod init;
 pub mod isolate;
 pub mod observe;
 pub mod plan;

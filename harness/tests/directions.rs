@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "record", "diagnose"]),
     ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
+    ("init", &["units", "timeline", "profile", "drive", "doctor"]),
     (
         "soak",
         &[
@@ -31,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "doctor", "soak",
+            "observe", "record", "diagnose", "report", "doctor", "init", "soak",
         ],
     ),
 ];
@@ -39,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
     "units", "profile", "plan", "timeline", "drive", "fleet", "record", "diagnose", "report",
-    "doctor",
+    "doctor", "init",
 ];
 
 #[test]

@@ -104,15 +104,15 @@ fn libraries(maps: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Marks that programs carry when something is linked into them.
+/// Marks that programs carry when something is linked into them, written backwards: this program must not carry them itself.
 const MARKS: [(&str, &[u8]); 7] = [
-    ("jemalloc", b"<jemalloc>: "),
-    ("jemalloc", b"_rjem_malloc_conf"),
-    ("mimalloc", b"mimalloc: "),
-    ("tcmalloc", b"tcmalloc: large alloc"),
-    ("go", b"Go buildinf:"),
-    ("node", b"node::InitializeOncePerProcess"),
-    ("glibc", b"malloc_consolidate(): "),
+    ("jemalloc", b" :>collamej<"),
+    ("jemalloc", b"fnoc_collam_mejr_"),
+    ("mimalloc", b" :collamim"),
+    ("tcmalloc", b"colla egral :collamct"),
+    ("go", b":fnidliub oG "),
+    ("node", b"ssecorPrePecnOezilaitinI::edon"),
+    ("glibc", b" :)(etadilosnoc_collam"),
 ];
 
 /// Which marks a program carries, read in pieces that overlap.
@@ -120,7 +120,7 @@ fn words_in(mut program: impl Read) -> io::Result<BTreeSet<&'static str>> {
     const OVERLAP: usize = 64;
     let finders: Vec<(&str, Finder<'_>)> = MARKS
         .iter()
-        .map(|(name, mark)| (*name, Finder::new(mark)))
+        .map(|(name, mark)| (*name, Finder::new(&forwards(mark)).into_owned()))
         .collect();
     let mut found = BTreeSet::new();
     let mut buffer = vec![0; 1 << 20];
@@ -139,6 +139,10 @@ fn words_in(mut program: impl Read) -> io::Result<BTreeSet<&'static str>> {
         buffer.copy_within(from..from + next, 0);
         kept = next;
     }
+}
+
+fn forwards(mark: &[u8]) -> Vec<u8> {
+    mark.iter().rev().copied().collect()
 }
 
 fn by(libraries: &BTreeSet<&str>, words: &BTreeSet<&str>) -> Heap {
@@ -237,7 +241,7 @@ mod tests {
     fn a_mark_is_found_where_two_pieces_meet() {
         for before in [0, 5, (1 << 20) - 4, (1 << 20) + 1] {
             let mut program = vec![b'x'; before];
-            program.extend(b"<jemalloc>: \0");
+            program.extend(forwards(MARKS[0].1));
             let found = words_in(program.as_slice()).unwrap();
             assert!(found.contains("jemalloc"), "{before} bytes before it");
         }

@@ -6,6 +6,7 @@ mod bench;
 mod cleanup;
 mod endings;
 mod forecast;
+mod init;
 mod isolated;
 mod refusals;
 mod soak;
