@@ -1,8 +1,10 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 pub mod cli;
 pub mod diagnose;
+pub mod doctor;
 pub mod drive;
 pub mod fleet;
+pub mod init;
 pub mod isolate;
 pub mod observe;
 pub mod page;

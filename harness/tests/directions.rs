@@ -20,6 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "page", "record", "diagnose"]),
+    ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
+    ("init", &["units", "timeline", "profile", "drive", "doctor"]),
     (
         "soak",
         &[
@@ -31,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "soak",
+            "observe", "record", "diagnose", "report", "doctor", "init", "soak",
         ],
     ),
 ];
@@ -39,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
     "units", "profile", "plan", "timeline", "drive", "fleet", "record", "page", "diagnose",
-    "report",
+    "report", "doctor", "init",
 ];
 
 #[test]

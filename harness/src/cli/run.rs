@@ -16,10 +16,10 @@ use super::{
     Exit,
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate,
+    isolate, paint,
     prepare::prepare,
     print, profile_path,
-    progress::ProgressLine,
+    progress::{ProgressLine, Show},
     refuse_remote,
     report::Format,
     say, signals,
@@ -78,9 +78,12 @@ pub(super) struct RunArguments {
     /// The repository that stacks are shown in; if not given, the one that the target was built from.
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// No progress line.
+    /// No progress, but for alarms.
     #[arg(long, short)]
     quiet: bool,
+    /// A full screen while it runs: memory and streams over time, what is known of every factor so far.
+    #[arg(long, conflicts_with = "quiet")]
+    tui: bool,
     /// How the verdict is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -122,7 +125,6 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     warn(tls.is_some_and(|tls| tls.get_ref().insecure));
     let stop = Stop::default();
     signals::listen(stop.clone()).context("cannot listen for signals")?;
-    let mut line = ProgressLine::new(arguments.quiet);
     if !arguments.quiet {
         say(&format!(
             "recording to {}, at most {} s",
@@ -130,6 +132,12 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
             setup.plan.longest().as_secs()
         ));
     }
+    let show = match (arguments.quiet, arguments.tui) {
+        (true, _) => Show::Quiet,
+        (false, true) => Show::Screen,
+        (false, false) => Show::Line,
+    };
+    let mut line = ProgressLine::new(show, &setup.out);
     let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
     line.end();
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
@@ -158,13 +166,15 @@ pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
     let findings = diagnose::judge(&recording);
     report::write_all(folder, &recording, &findings)
         .with_context(|| format!("cannot write the reports into {}", folder.display()))?;
-    print(&report::render(
-        format.into(),
-        &recording,
-        &findings,
-        folder,
-    ))?;
-    Ok(Exit::from_code(findings.exit_code))
+    let exit = Exit::from_code(findings.exit_code);
+    let text = report::render(format.into(), &recording, &findings, folder);
+    let text = if format == Format::Text {
+        paint::verdict(&text, exit)
+    } else {
+        text
+    };
+    print(&text)?;
+    Ok(exit)
 }
 
 /// An allocation profiler, as the command line names it.

@@ -20,6 +20,11 @@ use crate::{
     record::{Recording, files},
 };
 
+/// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
+pub fn wrapped(out: &mut String, first: &str, other: &str, words: &str) {
+    text::wrapped(out, first, other, words);
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -55,6 +55,9 @@ use crate::{
 /// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How long a process may take to end once its listener is gone.
+const DYING: Duration = Duration::from_secs(1);
+
 /// What is to be run.
 pub struct Setup {
     /// What a person asked for, with what the command line changed.
@@ -141,6 +144,7 @@ pub fn run(
                 .and_then(|()| conductor.play(&setup.plan, progress))
                 .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
+            let halt = halt.map(|halt| conductor.cause_of(halt));
             conductor.close(halt)
         }
         Err(_) if stop.asked() => {
@@ -387,6 +391,23 @@ impl<'a> Conductor<'a> {
         self.dir.sample(&row)?;
         self.say_problems()?;
         self.heed_alarms(&row, &told, progress)
+    }
+
+    /// A target that dies takes its admin listener along: what failed first is then not what happened. The listener is gone some
+    /// milliseconds before the process is.
+    fn cause_of(&mut self, halt: Halt) -> Halt {
+        if !matches!(halt, Halt::Failed(SoakError::Observe(_))) {
+            return halt;
+        }
+        let end = self.clock.now() + DYING;
+        while self.clock.now() < end {
+            match self.target.alive() {
+                Life::Running | Life::Unseen => {}
+                gone => return Halt::TargetDied(gone.to_string()),
+            }
+            self.samples.recv_timeout(TICK).ok(); // nobody writes samples any more: this is how we wait
+        }
+        halt
     }
 
     fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {

@@ -7,6 +7,7 @@ mod cleanup;
 mod day;
 mod endings;
 mod forecast;
+mod init;
 mod isolated;
 mod refusals;
 mod see;
