@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "page", "record", "diagnose"]),
+    ("dashboard", &["units", "page", "record", "diagnose"]),
     (
         "soak",
         &[
@@ -30,8 +31,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "soak",
+            "units",
+            "profile",
+            "plan",
+            "timeline",
+            "isolate",
+            "target",
+            "drive",
+            "fleet",
+            "observe",
+            "record",
+            "diagnose",
+            "report",
+            "dashboard",
+            "soak",
         ],
     ),
 ];

@@ -8,6 +8,7 @@ mod compare;
 mod diagnose;
 mod exit;
 mod load;
+mod look;
 mod plan;
 mod progress;
 mod report;

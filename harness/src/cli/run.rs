@@ -14,7 +14,7 @@ use super::{
     Exit,
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, print, profile_path,
+    isolate, look, print, profile_path,
     progress::ProgressLine,
     refuse_remote,
     report::Format,
@@ -63,6 +63,8 @@ pub(super) struct RunArguments {
     /// instead of 4 MB. The target reaches nothing outside then.
     #[arg(long)]
     isolate: bool,
+    #[command(flatten)]
+    look: look::LookArguments,
     /// No progress line.
     #[arg(long, short)]
     quiet: bool,
@@ -75,6 +77,7 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
+    let door = arguments.look.open()?; // before a private network is entered: viewers stay outside
     let setup = setup(arguments)?;
     if let Some(url) = &setup.profile.target.url {
         refuse_remote(url.get_ref(), arguments.allow_remote)?;
@@ -91,10 +94,12 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
             setup.plan.longest().as_secs()
         ));
     }
+    let dashboard = arguments.look.start(door, &setup, &stop)?;
     let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
     line.end();
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
     let judged = judge(&setup.out, arguments.format)?;
+    look::close(dashboard, &setup.out);
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
         EndReason::Alarm => Exit::Alarm,

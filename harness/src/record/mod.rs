@@ -6,6 +6,7 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod follow;
 mod manifest;
 mod reader;
 mod rows;
@@ -13,6 +14,7 @@ mod table;
 mod writer;
 
 pub use self::{
+    follow::{Follow, Row},
     manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, TargetFacts},
     reader::{Recording, RecordingError},
     rows::{
