@@ -1,5 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 pub mod cli;
+pub mod dashboard;
 pub mod diagnose;
 pub mod doctor;
 pub mod drive;

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["units", "plan", "page", "record", "diagnose"]),
     ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
     ("init", &["units", "timeline", "profile", "drive", "doctor"]),
+    ("dashboard", &["units", "page", "record", "diagnose"]),
     (
         "soak",
         &[
@@ -32,8 +33,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "doctor", "init", "soak",
+            "units",
+            "profile",
+            "plan",
+            "timeline",
+            "isolate",
+            "target",
+            "drive",
+            "fleet",
+            "observe",
+            "record",
+            "diagnose",
+            "report",
+            "dashboard",
+            "doctor",
+            "init",
+            "soak",
         ],
     ),
 ];

@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod init;
 mod load;
+mod look;
 mod paint;
 mod plan;
 mod prepare;

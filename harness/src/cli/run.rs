@@ -16,7 +16,7 @@ use super::{
     Exit,
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, paint,
+    isolate, look, paint,
     prepare::prepare,
     print, profile_path,
     progress::{ProgressLine, Show},
@@ -78,6 +78,8 @@ pub(super) struct RunArguments {
     /// The repository that stacks are shown in; if not given, the one that the target was built from.
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
+    #[command(flatten)]
+    look: look::LookArguments,
     /// No progress, but for alarms.
     #[arg(long, short)]
     quiet: bool,
@@ -117,6 +119,7 @@ impl From<Runtime> for RuntimeSpec {
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
+    let door = arguments.look.open()?; // before a private network is entered: viewers stay outside
     let setup = setup(arguments)?;
     if let Some(url) = &setup.profile.target.url {
         refuse_remote(url.get_ref(), arguments.allow_remote)?;
@@ -138,10 +141,12 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
         (false, false) => Show::Line,
     };
     let mut line = ProgressLine::new(show, &setup.out);
+    let dashboard = arguments.look.start(door, &setup, &stop)?;
     let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
     line.end();
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
     let judged = judge(&setup.out, arguments.format)?;
+    look::close(dashboard, &setup.out);
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
         EndReason::Alarm | EndReason::Stopped => Exit::Alarm,

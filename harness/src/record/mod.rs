@@ -6,6 +6,7 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod follow;
 mod heap;
 mod manifest;
 mod reader;
@@ -15,6 +16,7 @@ mod table;
 mod writer;
 
 pub use self::{
+    follow::{Follow, Row},
     heap::{
         Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
         VERSION as HEAP_VERSION,

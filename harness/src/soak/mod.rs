@@ -287,9 +287,31 @@ impl<'a> Conductor<'a> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
         for step in &plan.steps {
+            self.wait_while_held(plan, progress)?;
             self.begin(step)?;
             self.step(plan, step, progress)?;
         }
+        Ok(())
+    }
+
+    /// Somebody who looks may hold a run. Samples go on, and the recording says so.
+    fn wait_while_held(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), Halt> {
+        if !self.stop.held() {
+            return Ok(());
+        }
+        self.event(
+            EventKind::Note,
+            "held before the next step, as somebody who looks asked".into(),
+        )?;
+        while self.stop.held() {
+            let until = self.clock.now() + TICK;
+            self.pump(plan, until, progress)?;
+        }
+        self.event(EventKind::Note, "went on".into())?;
         Ok(())
     }
 
