@@ -1,6 +1,7 @@
 //! `sse-soak run`: run a profile, record it, judge the recording.
 
 use std::{
+    cell::RefCell,
     env, fs,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -12,6 +13,7 @@ use toml::Spanned;
 
 use super::{
     Exit,
+    adaptive::{self, AdaptiveArguments, Course},
     carriage::{CarriageArguments, warn},
     exit::Usage,
     isolate, print, profile_path,
@@ -22,11 +24,10 @@ use super::{
 };
 use crate::{
     diagnose,
-    plan::Plan,
     profile::Profile,
     record::{Recording, files},
     report,
-    soak::{self, EndReason, Setup, Stop},
+    soak::{self, EndReason, Setup, SoakError, Stop},
 };
 
 /// Programs of the reference server, which take `--defect`.
@@ -50,9 +51,11 @@ pub(super) struct RunArguments {
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
-    /// A planted leak for the reference server, NAME or NAME=every:N; may be given several times.
+    /// A planted leak for the reference server, NAME, NAME=every:N (one unit in N), for some NAME=bytes:N; may be given several times.
     #[arg(long, value_name = "NAME")]
     defect: Vec<String>,
+    #[command(flatten)]
+    adaptive: AdaptiveArguments,
     /// Load a target that is not on this machine. Only for servers that are yours.
     #[arg(long)]
     allow_remote: bool,
@@ -88,11 +91,10 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
         say(&format!(
             "recording to {}, at most {} s",
             setup.out.display(),
-            setup.plan.longest().as_secs()
+            setup.longest().as_secs()
         ));
     }
-    let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
-    line.end();
+    let ended = play(&setup, &stop, &mut line, arguments.quiet);
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
     let judged = judge(&setup.out, arguments.format)?;
     Ok(match ended {
@@ -101,6 +103,29 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
         EndReason::Interrupted => Exit::Inconclusive,
         EndReason::Finished | EndReason::Failed => judged,
     })
+}
+
+/// Plays it, with the progress line between what is told of its course.
+fn play(
+    setup: &Setup,
+    stop: &Stop,
+    line: &mut ProgressLine,
+    quiet: bool,
+) -> Result<EndReason, SoakError> {
+    let line = RefCell::new(line);
+    let mut course = Course::of(setup);
+    let mut tell = |text: &str| {
+        line.borrow_mut().end();
+        say(text);
+    };
+    let ended = soak::run(
+        setup,
+        stop,
+        &mut |progress| line.borrow_mut().show(progress),
+        &mut || course.onward(quiet, &mut tell),
+    );
+    line.borrow_mut().end();
+    ended
 }
 
 /// A run that failed half-way still recorded something.
@@ -131,7 +156,9 @@ pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
     let mut profile = Profile::read(&profile_path(&arguments.profile))?;
     overrule(&mut profile, arguments)?;
-    let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
+    let seed = arguments.seed.unwrap_or(profile.seed);
+    let adaptive = arguments.adaptive.asked(&mut profile, seed)?;
+    let plan = adaptive::first_plan(&profile, seed, adaptive.as_ref());
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
         arguments.isolate || profile.target.isolate,
@@ -142,6 +169,7 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         plan,
         out,
         isolated,
+        adaptive,
         command: env::args().collect(),
     })
 }

@@ -13,7 +13,9 @@ mod table;
 mod writer;
 
 pub use self::{
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, TargetFacts},
+    manifest::{
+        AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, TargetFacts,
+    },
     reader::{Recording, RecordingError},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,

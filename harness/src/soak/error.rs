@@ -31,6 +31,9 @@ pub enum SoakError {
         /// What each of them met, in words.
         problems: Vec<String>,
     },
+    /// How the run goes on could not be decided.
+    #[error("cannot decide how the run goes on: {0}")]
+    Onward(String),
     /// The URL is none that can be loaded.
     #[error("{0}")]
     Address(String),
