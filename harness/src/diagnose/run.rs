@@ -27,7 +27,6 @@ pub fn findings(recording: &Recording) -> Vec<Finding> {
         .into_iter()
         .chain(failures(recording))
         .chain(alarms(recording))
-        .chain(course(recording))
         .collect();
     if recording.manifest.kind == KIND_CLEANUP {
         return all; // it judges its counts way by way: see `forgotten`
@@ -78,14 +77,6 @@ fn end(recording: &Recording) -> Option<Finding> {
             )),
         },
     }
-}
-
-/// How a run that was laid out as it went came by its length.
-fn course(recording: &Recording) -> Vec<Finding> {
-    let facts = recording.manifest.plan.adaptive.as_ref();
-    let said = facts.map_or(&[][..], |facts| &facts.said);
-    let beside = |text: &String| Finding::plain(Statement::Beside, text.clone());
-    said.iter().map(beside).collect()
 }
 
 /// Alarms that did not end the run, beside the verdict.

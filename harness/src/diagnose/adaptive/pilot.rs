@@ -39,7 +39,8 @@ pub fn measure(recording: &Recording, assay: &Assay) -> Option<PilotFacts> {
         return None;
     }
     let closed = closed(&rows);
-    let grown = rows.readings.last()? - rows.readings.first()?;
+    let readings = without_control(&rows);
+    let grown = readings.last()? - readings.first()?;
     let precision = rows.precision;
     let load = Load::of(&recording.samples);
     let per_cycle = median(&differences(&closed)).unwrap_or(0.0);
@@ -48,7 +49,7 @@ pub fn measure(recording: &Recording, assay: &Assay) -> Option<PilotFacts> {
         cycle_s: rows.cycle_seconds,
         ended_s: recording.readings.numbers("t_s").map_or(0.0, greatest),
         signal: best.signal.name().into(),
-        noise_bytes: noise(&differences(&rows.readings), &differences(&closed))
+        noise_bytes: noise(&differences(&readings), &differences(&closed))
             .max(LEAST_NOISE * best.signal.floor()),
         kept_bytes_per_connection: grown / closed.last()?.max(1.0),
         hidden_bytes: if precision.retained > RETAINED && best.signal != Signal::Allocated {
@@ -61,6 +62,22 @@ pub fn measure(recording: &Recording, assay: &Assay) -> Option<PilotFacts> {
         cpu_share: load.cpu_share,
         units: units(assay, &rows),
     })
+}
+
+/// The readings without what the target was asked to keep.
+fn without_control(rows: &Observations) -> Vec<f64> {
+    let mut readings = rows.readings.clone();
+    if let Some(control) = &rows.control {
+        let kept = control
+            .blocks
+            .iter()
+            .map(|blocks| blocks * control.bytes_each);
+        readings
+            .iter_mut()
+            .zip(kept)
+            .for_each(|(reading, kept)| *reading -= kept);
+    }
+    readings
 }
 
 /// Everybody who closed, however.
