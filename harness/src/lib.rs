@@ -2,8 +2,10 @@
 pub mod cli;
 pub mod dashboard;
 pub mod diagnose;
+pub mod doctor;
 pub mod drive;
 pub mod fleet;
+pub mod init;
 pub mod isolate;
 pub mod observe;
 pub mod page;

@@ -20,6 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "page", "record", "diagnose"]),
+    ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
+    ("init", &["units", "timeline", "profile", "drive", "doctor"]),
     ("dashboard", &["units", "page", "record", "diagnose"]),
     (
         "soak",
@@ -44,6 +46,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "diagnose",
             "report",
             "dashboard",
+            "doctor",
+            "init",
             "soak",
         ],
     ),
@@ -52,7 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
     "units", "profile", "plan", "timeline", "drive", "fleet", "record", "page", "diagnose",
-    "report",
+    "report", "doctor", "init",
 ];
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use super::facts::{Facts, times, whole};
+use super::{
+    facts::{Facts, times, whole},
+    stairs,
+};
 use crate::{
     diagnose::finding::{Finding, Findings, Statement, sentence::amount},
     record::Recording,
@@ -15,6 +18,7 @@ pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) 
     let mut out = verdict(findings);
     let facts = Facts::of(recording);
     out.push('\n');
+    stairs::text(&mut out, &findings.steps);
     load(&mut out, &facts);
     cleanup(&mut out, &facts);
     for sentence in &facts.kernel {
@@ -101,7 +105,8 @@ const fn mark(verdict: Statement) -> &'static str {
         Statement::NoLeak
         | Statement::NoBacklog
         | Statement::ControlFound
-        | Statement::CleanedUp => "  ok  ",
+        | Statement::CleanedUp
+        | Statement::Held => "  ok  ",
         Statement::Beside | Statement::Forecast => "      ",
         _ => "  ?   ",
     }
@@ -148,7 +153,7 @@ fn line(out: &mut String, name: &str, text: &str) {
 }
 
 /// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
-fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
+pub(super) fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
     let mut line = first.to_owned();
     let mut empty = true;
     for word in text.split(' ') {

@@ -12,11 +12,14 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod stairs;
 mod steps;
 mod stop;
 mod url;
+mod windows;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -27,6 +30,7 @@ use self::{
     crew::Crew,
     exposure::Exposure,
     quiet::Baseline,
+    stairs::Stairs,
 };
 pub use self::{
     crew::WorkerReport,
@@ -41,8 +45,8 @@ use crate::{
     drive::{Farewell, Latency},
     isolate::Isolated,
     observe::{Observer, Sample},
-    plan::{Leave, Phase, Plan, Step},
-    profile::{Alarm, Profile},
+    plan::{Leave, Phase, Plan, Step, Window},
+    profile::{Alarm, Allocations, Profile},
     record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
@@ -51,12 +55,17 @@ use crate::{
 /// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How long a process may take to end once its listener is gone.
+const DYING: Duration = Duration::from_secs(1);
+
 /// What is to be run.
 pub struct Setup {
     /// What a person asked for, with what the command line changed.
     pub profile: Profile,
     /// The schedule made of it.
     pub plan: Plan,
+    /// The windows of an allocation profile after it, if one is asked for.
+    pub windows: Vec<Window>,
     /// The run directory; made by [`run`].
     pub out: PathBuf,
     /// The command line, for the manifest.
@@ -76,6 +85,8 @@ pub enum EndReason {
     TargetDied,
     /// An alarm asked for it.
     Alarm,
+    /// A stop condition of a step load was met.
+    Stopped,
     /// It could not go on.
     Failed,
 }
@@ -88,6 +99,7 @@ impl EndReason {
             Self::Interrupted => "interrupted",
             Self::TargetDied => "target-died",
             Self::Alarm => "alarm",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }
@@ -98,6 +110,7 @@ enum Halt {
     Interrupted,
     TargetDied(String),
     Alarm(String),
+    Stopped(String),
     Failed(SoakError),
 }
 
@@ -129,7 +142,9 @@ pub fn run(
                 .say_how(setup)
                 .map_err(Halt::from)
                 .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
+            let halt = halt.map(|halt| conductor.cause_of(halt));
             conductor.close(halt)
         }
         Err(_) if stop.asked() => {
@@ -186,8 +201,16 @@ struct Conductor<'a> {
     /// What alarms have taken since latencies were written.
     latency: Latency,
     losses_said: usize,
+    /// Of a step load: the steps.
+    stairs: Option<Stairs>,
+    /// Counts before the step under way began.
+    before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    allocations: Allocations,
+    drain_within: Duration,
 }
 
 /// Where the run is.
@@ -224,6 +247,7 @@ impl<'a> Conductor<'a> {
             samples,
         } = stages;
         Self {
+            stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
             manifest,
             clock,
@@ -251,7 +275,11 @@ impl<'a> Conductor<'a> {
             actor: Actor::new(&setup.out),
             latency: Latency::default(),
             losses_said: 0,
+            before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
             asked_alive: clock.now(),
+            allocations: setup.profile.allocations.clone(),
+            drain_within: setup.profile.run.drain_within(),
         }
     }
 
@@ -319,6 +347,9 @@ impl<'a> Conductor<'a> {
         if matches!(step.phase, Phase::Dose | Phase::Load) {
             self.before_dose = self.crew.counts();
         }
+        if step.phase == Phase::Hold {
+            self.before_step = self.crew.counts();
+        }
         self.crew.play(self.now.began, &step.batches);
         Ok(())
     }
@@ -368,6 +399,9 @@ impl<'a> Conductor<'a> {
             self.event(EventKind::Restart, restart.clone())?;
         }
         let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        if let Some(stairs) = &mut self.stairs {
+            stairs.see(&sample);
+        }
         progress(&told);
         let row = SampleRow {
             phase: self.now.phase,
@@ -379,6 +413,23 @@ impl<'a> Conductor<'a> {
         self.dir.sample(&row)?;
         self.say_problems()?;
         self.heed_alarms(&row, &told, progress)
+    }
+
+    /// A target that dies takes its admin listener along: what failed first is then not what happened. The listener is gone some
+    /// milliseconds before the process is.
+    fn cause_of(&mut self, halt: Halt) -> Halt {
+        if !matches!(halt, Halt::Failed(SoakError::Observe(_))) {
+            return halt;
+        }
+        let end = self.clock.now() + DYING;
+        while self.clock.now() < end {
+            match self.target.alive() {
+                Life::Running | Life::Unseen => {}
+                gone => return Halt::TargetDied(gone.to_string()),
+            }
+            self.samples.recv_timeout(TICK).ok(); // nobody writes samples any more: this is how we wait
+        }
+        halt
     }
 
     fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {
@@ -422,6 +473,7 @@ impl<'a> Conductor<'a> {
             ("first-event", &latency.first_event),
             ("gap", &latency.gap),
             ("late", &latency.late),
+            ("answer", &latency.answer),
         ] {
             if histogram.is_empty() {
                 continue;
@@ -444,6 +496,7 @@ impl<'a> Conductor<'a> {
 
     /// Stops everything, in the order in which nothing can hang on anything, and writes how it ended.
     fn close(mut self, halt: Option<Halt>) -> Result<EndReason, SoakError> {
+        let step = self.write_step(); // a step that was cut short is written as far as it got
         self.crew.stop();
         self.manifest.target.status_at_end = self.observer.status_json();
         let (reason, text, error) = match halt {
@@ -463,6 +516,7 @@ impl<'a> Conductor<'a> {
                 format!("stopped by an alarm: {text}"),
                 None,
             ),
+            Some(Halt::Stopped(text)) => (EndReason::Stopped, format!("stopped: {text}"), None),
             Some(Halt::Failed(error)) => (EndReason::Failed, error.chain(), Some(error)),
         };
         let ended = Ended {
@@ -480,6 +534,7 @@ impl<'a> Conductor<'a> {
         let said = unsaid
             .into_iter()
             .try_for_each(|lost| self.event(EventKind::Loss, lost))
+            .and_then(|()| step.map(|_| ()))
             .and_then(|()| self.event(kind, text))
             .and_then(|()| Ok(self.dir.manifest(&self.manifest)?));
         self.observer.stop();

@@ -56,6 +56,9 @@ fn sample(second: u64) -> Sample {
         at: at(second),
         settled: second % BLOCK > 290,
         presence: Presence::Alive,
+        generation: Some(0),
+        restarts: Vec::new(),
+        runtime: None,
         tree: Some(Tree {
             processes: 1,
             processes_seen_total: 1,
