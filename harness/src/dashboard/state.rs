@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 
 use super::so_far::SoFar;
+use crate::page::visible;
 
 /// Rows of history; more are thinned to half.
 const MOST_ROWS: usize = 4096;
@@ -256,7 +257,7 @@ impl State {
             keep(&mut self.phases, phase.clone(), MOST_PHASES);
             self.news.phases.push(phase);
         } else {
-            let mark = (at, kind.to_owned(), text.to_owned());
+            let mark = (at, kind.to_owned(), visible(text));
             keep(&mut self.marks, mark.clone(), MOST_MARKS);
             self.news.marks.push(mark);
         }
