@@ -2,13 +2,15 @@
 
 use std::{
     cell::RefCell,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use toml::Spanned;
 
 use super::{
@@ -16,15 +18,17 @@ use super::{
     adaptive::{self, AdaptiveArguments, Course},
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, print, profile_path,
+    isolate,
+    prepare::prepare,
+    print, profile_path,
     progress::ProgressLine,
     refuse_remote,
     report::Format,
     say, signals,
 };
 use crate::{
-    diagnose,
-    profile::Profile,
+    diagnose, plan,
+    profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
     soak::{self, EndReason, Setup, SoakError, Stop},
@@ -36,7 +40,8 @@ const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// A profile: a path, or the name of one in soak-profiles/.
-    profile: PathBuf,
+    #[arg(value_name = "PROFILE")]
+    plan: PathBuf,
     /// Where the target listens, instead of the profile's: http://HOST:PORT, or https://…
     #[arg(long)]
     url: Option<String>,
@@ -48,6 +53,9 @@ pub(super) struct RunArguments {
     /// The folder in which the run directory is made.
     #[arg(long, default_value = "results", value_name = "DIR")]
     out: PathBuf,
+    /// How the target's runtime is asked to tidy up before a reading, instead of the profile's way.
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
@@ -66,6 +74,13 @@ pub(super) struct RunArguments {
     /// instead of 4 MB. The target reaches nothing outside then.
     #[arg(long)]
     isolate: bool,
+    /// Which lines keep what: windows of the target's own allocation profiler after the judged part of the run. Takes a target with
+    /// that profiler behind its admin listener.
+    #[arg(long, value_enum, value_name = "INSTRUMENT")]
+    profile: Option<Profiler>,
+    /// The repository that stacks are shown in; if not given, the one that the target was built from.
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
     /// No progress line.
     #[arg(long, short)]
     quiet: bool,
@@ -75,6 +90,30 @@ pub(super) struct RunArguments {
     /// How to start the target, instead of the profile's command.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// The runtimes that can be asked.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Runtime {
+    /// Python that we start, and Node.
+    Auto,
+    /// Python, if we start it.
+    Python,
+    /// Node, by its inspector (SIGUSR1).
+    Node,
+    /// Leave it alone.
+    None,
+}
+
+impl From<Runtime> for RuntimeSpec {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Auto => Self::Auto,
+            Runtime::Python => Self::Python,
+            Runtime::Node => Self::Node,
+            Runtime::None => Self::None,
+        }
+    }
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
@@ -99,7 +138,7 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     let judged = judge(&setup.out, arguments.format)?;
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
-        EndReason::Alarm => Exit::Alarm,
+        EndReason::Alarm | EndReason::Stopped => Exit::Alarm,
         EndReason::Interrupted => Exit::Inconclusive,
         EndReason::Finished | EndReason::Failed => judged,
     })
@@ -153,9 +192,21 @@ pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
     Ok(Exit::from_code(findings.exit_code))
 }
 
+/// An allocation profiler, as the command line names it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Profiler {
+    /// None, whatever the profile says.
+    None,
+    /// Samples by jemalloc.
+    Jemalloc,
+    /// Every allocation by dhat: exact, and 9 to 20 times slower in a window.
+    Dhat,
+}
+
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
-    let mut profile = Profile::read(&profile_path(&arguments.profile))?;
+    let mut profile = Profile::read(&profile_path(&arguments.plan))?;
     overrule(&mut profile, arguments)?;
+    prepare(&profile)?;
     let seed = arguments.seed.unwrap_or(profile.seed);
     let adaptive = arguments.adaptive.asked(&mut profile, seed)?;
     let plan = adaptive::first_plan(&profile, seed, adaptive.as_ref());
@@ -164,9 +215,15 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         arguments.isolate || profile.target.isolate,
         profile.target.command.is_some(),
     )?;
+    let windows = if profile.allocations.instrument == Instrument::None {
+        vec![]
+    } else {
+        plan::windows(&profile, &plan)
+    };
     Ok(Setup {
         profile,
         plan,
+        windows,
         out,
         isolated,
         adaptive,
@@ -177,6 +234,9 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
 /// What the command line says beats what the profile says.
 fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage> {
     let target = &mut profile.target;
+    if let Some(runtime) = arguments.runtime {
+        target.runtime = runtime.into();
+    }
     arguments.carriage.overrule(target);
     let spanned = |url: &String| Spanned::new(0..0, url.clone());
     if let Some(url) = &arguments.url {
@@ -196,11 +256,32 @@ fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage
         target.command = None;
         target.ready_file = None;
     }
+    if let Some(profiler) = arguments.profile {
+        profile.allocations.instrument = match profiler {
+            Profiler::None => Instrument::None,
+            Profiler::Jemalloc => Instrument::Jemalloc,
+            Profiler::Dhat => Instrument::Dhat,
+        };
+    }
     if !arguments.command.is_empty() {
         target.command = Some(Spanned::new(0..0, arguments.command.clone()));
         target.ready_file = None;
     }
+    exact_reference(profile);
     plant(profile, &arguments.defect)
+}
+
+/// The reference server is two programs, one for each profiler: the one that fits is started.
+fn exact_reference(profile: &mut Profile) {
+    if profile.allocations.instrument != Instrument::Dhat {
+        return;
+    }
+    if let Some(command) = &mut profile.target.command
+        && let Some(program) = command.get_mut().first_mut()
+        && Path::new(program.as_str()).file_name() == Some(OsStr::new(REFERENCE[0]))
+    {
+        *program = program.replace(REFERENCE[0], REFERENCE[1]);
+    }
 }
 
 fn plant(profile: &mut Profile, defects: &[String]) -> Result<(), Usage> {

@@ -17,6 +17,7 @@ pub mod assay;
 pub mod backlog;
 pub mod cleanup;
 pub mod compare;
+pub mod compare_steps;
 pub mod counters;
 pub mod design;
 pub mod envelope;
@@ -24,22 +25,27 @@ pub mod factors;
 pub mod finding;
 pub mod forecast;
 pub mod forgotten;
+mod generations;
 pub mod interval;
 pub mod lag;
 pub mod limit;
 pub mod observations;
 pub mod outlook;
 pub mod recording;
+pub mod response;
 pub mod rests;
 pub mod run;
 pub mod sequence;
 pub mod signal;
 pub mod soak;
+pub mod staircase;
 pub mod stats;
 pub mod trace;
 pub mod verdict;
 pub mod zombies;
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

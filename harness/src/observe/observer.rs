@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     net::SocketAddr,
     ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,12 +21,13 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    runtime::RuntimeConfig,
     sample::Sample,
 };
 use crate::timeline::{Clock, PortBook};
 
 /// What to look at, and how often.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObserveConfig {
     /// The head of the target's process tree; `None` if it cannot be seen.
     pub pid: Option<u32>,
@@ -33,6 +35,8 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// How to ask the target's runtime to tidy up.
+    pub runtime: RuntimeConfig,
     /// One sample each.
     pub every: Duration,
 }
@@ -52,6 +56,11 @@ enum Question {
     Status(SyncSender<Result<Value, ObserveError>>),
     Retain(Value, SyncSender<Result<Retained, ObserveError>>),
     Release(SyncSender<Result<(), ObserveError>>),
+    Roll(SyncSender<()>),
+    Follow(u32, SyncSender<Result<(), ObserveError>>),
+    ResumeAt(u64, SyncSender<()>),
+    Instrument(Ask, Option<Value>, SyncSender<Result<(), ObserveError>>),
+    Fetch(Ask, File, SyncSender<Result<u64, ObserveError>>),
     Stop,
 }
 
@@ -59,6 +68,8 @@ enum Question {
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
 const RETAIN_WITHIN: Duration = Duration::from_secs(30);
+/// A dump of a large heap stops the target for seconds, and comes as 100 MB.
+const FETCH_WITHIN: Duration = Duration::from_secs(120);
 
 impl Observer {
     /// Starts to sample.
@@ -71,13 +82,8 @@ impl Observer {
         ports: Arc<PortBook>,
         samples: SyncSender<Sample>,
     ) -> Result<Self, ObserveError> {
-        let ObserveConfig {
-            pid,
-            addr,
-            admin,
-            every,
-        } = config;
-        let eyes = Eyes::open(pid, addr, admin, clock, ports)?;
+        let every = config.every;
+        let eyes = Eyes::open(config, clock, ports)?;
         let (asks, questions) = sync_channel(4);
         let lost = Arc::new(AtomicU64::new(0));
         let watch = Watch {
@@ -132,9 +138,78 @@ impl Observer {
         self.ask(Question::Release, RETAIN_WITHIN)?
     }
 
+    /// Lets the target sample one allocation in 2^`lg_sample` bytes from now on, and forget what it sampled before.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn start_profile(&self, lg_sample: u8) -> Result<(), ObserveError> {
+        let body = Some(admin::profile_body(lg_sample));
+        self.ask(
+            |back| Question::Instrument(Ask::ProfileStart, body, back),
+            RETAIN_WITHIN,
+        )?
+    }
+
+    /// Writes what was sampled since and is live now to a file; how many bytes it is. No sample is taken meanwhile.
+    ///
+    /// # Errors
+    /// If there is no admin listener, it does not do it, or the file cannot be written.
+    pub fn fetch_profile(&self, file: File) -> Result<u64, ObserveError> {
+        self.ask(
+            |back| Question::Fetch(Ask::Profile, file, back),
+            FETCH_WITHIN,
+        )?
+    }
+
+    /// Lets the target note every allocation from now on.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn start_dhat(&self) -> Result<(), ObserveError> {
+        self.ask(
+            |back| Question::Instrument(Ask::DhatStart, None, back),
+            RETAIN_WITHIN,
+        )?
+    }
+
+    /// Ends that, and writes what was noted to a file; how many bytes it is.
+    ///
+    /// # Errors
+    /// If there is no admin listener, it does not do it, or the file cannot be written.
+    pub fn stop_dhat(&self, file: File) -> Result<u64, ObserveError> {
+        self.ask(
+            |back| Question::Fetch(Ask::DhatStop, file, back),
+            FETCH_WITHIN,
+        )?
+    }
+
     /// The target's whole status as it sent it: defects, allocator, settings.
     pub fn status_json(&self) -> Option<Value> {
         self.ask(Question::Status, LOOK_WITHIN).ok()?.ok()
+    }
+
+    /// Calls the roll of the target's processes, with nobody connected: from now on each of them that is replaced makes a new generation.
+    ///
+    /// # Errors
+    /// [`ObserveError::NoAnswer`].
+    pub fn take_roll(&self) -> Result<(), ObserveError> {
+        self.ask(Question::Roll, LOOK_WITHIN)
+    }
+
+    /// Looks at another root from now on, which is a new generation.
+    ///
+    /// # Errors
+    /// If that process is not there.
+    pub fn follow(&self, pid: u32) -> Result<(), ObserveError> {
+        self.ask(|back| Question::Follow(pid, back), LOOK_WITHIN)?
+    }
+
+    /// Counts generations from this one on: the run was resumed.
+    ///
+    /// # Errors
+    /// [`ObserveError::NoAnswer`].
+    pub fn resume_at(&self, generation: u64) -> Result<(), ObserveError> {
+        self.ask(|back| Question::ResumeAt(generation, back), LOOK_WITHIN)
     }
 
     /// Samples that nobody took in time.
@@ -216,9 +291,12 @@ impl Watch {
     }
 
     /// A full queue loses the sample; the loss is counted, and every report shows it.
-    fn send(&self, sample: Sample) {
-        if self.samples.try_send(sample).is_err() {
+    fn send(&mut self, sample: Sample) {
+        if let Err(TrySendError::Full(sample) | TrySendError::Disconnected(sample)) =
+            self.samples.try_send(sample)
+        {
             self.lost.fetch_add(1, Relaxed);
+            self.eyes.tell_again(sample.restarts);
         }
     }
 
@@ -240,6 +318,23 @@ impl Watch {
             Question::Release(back) => {
                 back.try_send(self.ask(Ask::Release, None).map(drop)).ok();
             }
+            Question::Roll(back) => {
+                self.eyes.take_roll();
+                back.try_send(()).ok();
+            }
+            Question::Follow(pid, back) => {
+                back.try_send(self.eyes.follow(pid)).ok();
+            }
+            Question::ResumeAt(generation, back) => {
+                self.eyes.resume_at(generation);
+                back.try_send(()).ok();
+            }
+            Question::Instrument(what, body, back) => {
+                back.try_send(self.ask(what, body).map(drop)).ok();
+            }
+            Question::Fetch(what, file, back) => {
+                back.try_send(self.fetch(what, file)).ok();
+            }
             Question::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
@@ -248,6 +343,11 @@ impl Watch {
     fn ask(&mut self, what: Ask, body: Option<Value>) -> Result<Value, ObserveError> {
         let within = RETAIN_WITHIN.saturating_sub(Duration::from_secs(5));
         Ok(self.eyes.admin()?.ask(what, body, within)?)
+    }
+
+    fn fetch(&mut self, what: Ask, mut file: File) -> Result<u64, ObserveError> {
+        let within = FETCH_WITHIN.saturating_sub(Duration::from_secs(5));
+        Ok(self.eyes.admin()?.fetch(what, &mut file, within)?)
     }
 }
 

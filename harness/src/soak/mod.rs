@@ -12,11 +12,14 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod stairs;
 mod steps;
 mod stop;
 mod url;
+mod windows;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -27,6 +30,7 @@ use self::{
     crew::Crew,
     exposure::Exposure,
     quiet::Baseline,
+    stairs::Stairs,
 };
 pub use self::{
     crew::WorkerReport,
@@ -41,8 +45,8 @@ use crate::{
     drive::{Farewell, Latency},
     isolate::Isolated,
     observe::{Observer, Sample},
-    plan::{Leave, Phase, Plan, Step},
-    profile::{Alarm, Profile},
+    plan::{Leave, Phase, Plan, Step, Window},
+    profile::{Alarm, Allocations, Profile},
     record::{
         AdaptiveFacts, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files,
     },
@@ -59,6 +63,8 @@ pub struct Setup {
     pub profile: Profile,
     /// The schedule made of it.
     pub plan: Plan,
+    /// The windows of an allocation profile after it, if one is asked for.
+    pub windows: Vec<Window>,
     /// The run directory; made by [`run`].
     pub out: PathBuf,
     /// The command line, for the manifest.
@@ -101,6 +107,8 @@ pub enum EndReason {
     TargetDied,
     /// An alarm asked for it.
     Alarm,
+    /// A stop condition of a step load was met.
+    Stopped,
     /// It could not go on.
     Failed,
 }
@@ -113,6 +121,7 @@ impl EndReason {
             Self::Interrupted => "interrupted",
             Self::TargetDied => "target-died",
             Self::Alarm => "alarm",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }
@@ -123,6 +132,7 @@ enum Halt {
     Interrupted,
     TargetDied(String),
     Alarm(String),
+    Stopped(String),
     Failed(SoakError),
 }
 
@@ -156,6 +166,7 @@ pub fn run(
                 .say_how(setup)
                 .map_err(Halt::from)
                 .and_then(|()| conductor.play_on(&setup.plan, progress, onward))
+                .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
             conductor.close(halt)
         }
@@ -216,8 +227,16 @@ struct Conductor<'a> {
     /// How much of what was said of the run's length is in the events.
     said: usize,
     longest: Duration,
+    /// Of a step load: the steps.
+    stairs: Option<Stairs>,
+    /// Counts before the step under way began.
+    before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    allocations: Allocations,
+    drain_within: Duration,
 }
 
 /// Where the run is.
@@ -254,6 +273,7 @@ impl<'a> Conductor<'a> {
             samples,
         } = stages;
         Self {
+            stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
             manifest,
             clock,
@@ -283,7 +303,11 @@ impl<'a> Conductor<'a> {
             losses_said: 0,
             said: 0,
             longest: setup.longest(),
+            before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
             asked_alive: clock.now(),
+            allocations: setup.profile.allocations.clone(),
+            drain_within: setup.profile.run.drain_within(),
         }
     }
 
@@ -355,6 +379,9 @@ impl<'a> Conductor<'a> {
         if matches!(step.phase, Phase::Dose | Phase::Load) {
             self.before_dose = self.crew.counts();
         }
+        if step.phase == Phase::Hold {
+            self.before_step = self.crew.counts();
+        }
         self.crew.play(self.now.began, &step.batches);
         Ok(())
     }
@@ -400,10 +427,16 @@ impl<'a> Conductor<'a> {
         for gap in &sample.gaps {
             self.event(EventKind::Gap, gap.clone())?;
         }
+        for restart in &sample.restarts {
+            self.event(EventKind::Restart, restart.clone())?;
+        }
         let told = Progress {
             longest: self.longest,
             ..Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample)
         };
+        if let Some(stairs) = &mut self.stairs {
+            stairs.see(&sample);
+        }
         progress(&told);
         let row = SampleRow {
             phase: self.now.phase,
@@ -458,6 +491,7 @@ impl<'a> Conductor<'a> {
             ("first-event", &latency.first_event),
             ("gap", &latency.gap),
             ("late", &latency.late),
+            ("answer", &latency.answer),
         ] {
             if histogram.is_empty() {
                 continue;
@@ -480,6 +514,7 @@ impl<'a> Conductor<'a> {
 
     /// Stops everything, in the order in which nothing can hang on anything, and writes how it ended.
     fn close(mut self, halt: Option<Halt>) -> Result<EndReason, SoakError> {
+        let step = self.write_step(); // a step that was cut short is written as far as it got
         self.crew.stop();
         self.manifest.target.status_at_end = self.observer.status_json();
         let (reason, text, error) = match halt {
@@ -499,6 +534,7 @@ impl<'a> Conductor<'a> {
                 format!("stopped by an alarm: {text}"),
                 None,
             ),
+            Some(Halt::Stopped(text)) => (EndReason::Stopped, format!("stopped: {text}"), None),
             Some(Halt::Failed(error)) => (EndReason::Failed, error.chain(), Some(error)),
         };
         let ended = Ended {
@@ -516,6 +552,7 @@ impl<'a> Conductor<'a> {
         let said = unsaid
             .into_iter()
             .try_for_each(|lost| self.event(EventKind::Loss, lost))
+            .and_then(|()| step.map(|_| ()))
             .and_then(|()| self.event(kind, text))
             .and_then(|()| Ok(self.dir.manifest(&self.manifest)?));
         self.observer.stop();

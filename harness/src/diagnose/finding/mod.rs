@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{interval::Interval, signal::Signal};
+use super::{interval::Interval, signal::Signal, staircase::Stair};
 use crate::units::Factor;
 
 mod compose;
@@ -50,6 +50,8 @@ pub enum Statement {
     NoLeak,
     /// No more than so much per second behind a reader that stalls or crawls.
     NoBacklog,
+    /// Every step of a step load was served within its limits.
+    Held,
     /// Everybody who left was forgotten in time.
     CleanedUp,
     /// The positive control was found: the judge could see.
@@ -78,6 +80,7 @@ impl Statement {
             Self::Retention
             | Self::NoLeak
             | Self::NoBacklog
+            | Self::Held
             | Self::CleanedUp
             | Self::Forecast
             | Self::ControlFound
@@ -200,6 +203,9 @@ pub struct Findings {
     pub text: String,
     /// The statements, the heaviest first.
     pub findings: Vec<Finding>,
+    /// Of a step load: its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Stair>,
 }
 
 impl Findings {
@@ -207,7 +213,7 @@ impl Findings {
     pub fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|f| f.verdict);
         let deciding = findings.iter().map(|f| f.verdict).find(|v| v.decides());
-        let acquitted = [Statement::NoLeak, Statement::CleanedUp]
+        let acquitted = [Statement::NoLeak, Statement::CleanedUp, Statement::Held]
             .into_iter()
             .find(|acquittal| findings.iter().any(|f| f.verdict == *acquittal));
         let otherwise = acquitted.unwrap_or(Statement::Inconclusive);
@@ -219,6 +225,7 @@ impl Findings {
             exit_code,
             text: sentence::headline(verdict, &findings),
             findings,
+            steps: Vec::new(),
         }
     }
 
@@ -226,7 +233,10 @@ impl Findings {
     #[must_use]
     pub fn with(mut self, more: impl IntoIterator<Item = Finding>) -> Self {
         self.findings.extend(more);
-        Self::new(self.findings)
+        Self {
+            steps: self.steps,
+            ..Self::new(self.findings)
+        }
     }
 }
 

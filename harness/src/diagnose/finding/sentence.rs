@@ -146,6 +146,7 @@ fn title(verdict: Statement) -> &'static str {
         Statement::UnexplainedGrowth => "UNEXPLAINED GROWTH",
         Statement::Saturating => "SATURATING",
         Statement::CleanedUp => "CLEANED UP",
+        Statement::Held => "HELD",
         _ => "INCONCLUSIVE",
     }
 }
