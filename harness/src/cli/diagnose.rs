@@ -25,7 +25,7 @@ pub(super) struct DiagnoseArguments {
     /// events_total; and, if known, live_connections, live_sessions, cpu_seconds, fds, threads, heap_used_bytes.
     #[arg(long, value_name = "FILE", group = "what")]
     trace: Option<PathBuf>,
-    /// Judge as if memory had only been read like this, or worse: pss-anon, rss-anon, rss. Prints, and leaves the run's own reports.
+    /// Judge as if memory had only been read like this, or worse: allocated, heap, pss-anon, rss-anon, rss. Prints, and leaves the run's own reports.
     #[arg(long, value_name = "SIGNAL", conflicts_with = "trace", value_parser = signal)]
     signal: Option<Signal>,
     /// How the verdict is printed.
@@ -34,11 +34,11 @@ pub(super) struct DiagnoseArguments {
 }
 
 fn signal(text: &str) -> Result<Signal, String> {
-    let read = || Signal::MEMORY.into_iter().filter(|s| *s != Signal::Heap);
-    let known: Vec<&str> = read().map(Signal::name).collect();
-    read()
-        .find(|signal| signal.name() == text)
-        .ok_or_else(|| format!("a recording has {}", known.join(", ")))
+    let named = Signal::MEMORY
+        .into_iter()
+        .find(|signal| signal.name() == text);
+    let known = || Signal::MEMORY.map(Signal::name).join(", ");
+    named.ok_or_else(|| format!("the signals of memory are {}", known()))
 }
 
 pub(super) fn diagnose(arguments: &DiagnoseArguments) -> anyhow::Result<Exit> {

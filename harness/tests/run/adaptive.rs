@@ -150,7 +150,7 @@ fn a_recording_is_judged_again_as_if_only_its_pages_had_been_read() {
         "{memory:?}"
     );
     assert_eq!(own, findings(&run), "the run's own verdict stays");
-    let ended = bench.run(&["diagnose", run.to_str().unwrap(), "--signal=heap"]);
+    let ended = bench.run(&["diagnose", run.to_str().unwrap(), "--signal=pss"]);
     ended.expect_code(2);
-    ended.expect_complaint(&["a recording has allocated, pss-anon, rss-anon, rss"]);
+    ended.expect_complaint(&["the signals of memory are allocated, heap, pss-anon, rss-anon, rss"]);
 }
