@@ -234,11 +234,30 @@ fn findings(recording: &Recording, stairs: &[Stair]) -> Vec<Finding> {
     if is_met {
         all.retain(|finding| finding.verdict != Statement::Alarm);
     }
+    all.extend(died(&all, stairs));
     let asked = recording.manifest.plan.steps.as_ref();
-    all.extend(asked.and_then(|asked| outcome(asked, stairs, all.is_empty())));
+    let ended_well = all.iter().all(|finding| finding.verdict.exit_code() == 0);
+    all.extend(asked.and_then(|asked| outcome(asked, stairs, ended_well)));
     all.extend(asked.into_iter().flat_map(|asked| blind(asked, stairs)));
     all.extend(rested(stairs));
     all
+}
+
+/// In which step the target died, and what of its memory was last seen.
+fn died(found: &[Finding], stairs: &[Stair]) -> Option<Finding> {
+    found
+        .iter()
+        .find(|finding| finding.verdict == Statement::TargetDied)?;
+    let last = stairs.last()?;
+    let memory = last.target_memory_bytes.map_or_else(String::new, |memory| {
+        format!("; its memory was last seen at {}", bytes(memory))
+    });
+    let text = format!(
+        "it died in the step of {} users, {} after the step began{memory}",
+        last.users,
+        duration(last.held_s)
+    );
+    Some(Finding::plain(Statement::Beside, text))
 }
 
 /// The knee, or that there was none.
