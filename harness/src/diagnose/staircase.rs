@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(verdict, Statement::Alarm);
         assert_eq!(
             text,
-            "knee at 10 users (10 a second, p95 200 ms): at 20 the target's memory was 94 % of its own limit, above 90 % (60.0 MiB of 64.0 MiB)"
+            "knee at 10 users (10 a second, p95 200 ms): at 20 the target's memory was 93.8 % of its own limit, above 90.0 % (60.0 MiB of 64.0 MiB)"
         );
     }
 
@@ -447,7 +447,7 @@ mod tests {
         let mut busy = step(20, 0.2, 1.0, None);
         busy.host_idle_share = Some(0.1);
         let (_, text) = judged(vec![step(10, 0.2, 1.0, None), busy], &[10, 20]);
-        assert!(text.contains("10 % idle, below 30 % (target 0.10 cores, load 0.10, others 1.60: the machine was the limit"), "{text}");
+        assert!(text.contains("10.0 % idle, below 30.0 % (target 0.10 cores, load 0.10, others 1.60: the machine was the limit"), "{text}");
     }
 
     #[test]

@@ -150,7 +150,7 @@ pub fn look(
         feed,
         chat,
         metrics: metrics.map(|_| "/metrics"),
-        pprof: is_there(server, "/debug/pprof/", &clock),
+        pprof: shows_profiles(server, &clock),
         ttl,
         heap,
     })
@@ -162,8 +162,10 @@ fn plain(server: &Server, path: &str, clock: &Clock) -> Option<Heard> {
     (heard.status == 200).then_some(heard)
 }
 
-fn is_there(server: &Server, path: &str, clock: &Clock) -> bool {
-    plain(server, path, clock).is_some_and(|heard| matches!(heard.answer, Answer::Text(_)))
+/// Whether it shows what Go's `net/http/pprof` does. Some servers answer everything with one page: only the right one counts.
+fn shows_profiles(server: &Server, clock: &Clock) -> bool {
+    let page = plain(server, "/debug/pprof/", clock).map(|heard| heard.answer);
+    matches!(page, Some(Answer::Text(text)) if text.contains("goroutine"))
 }
 
 /// The text of `/metrics`, if it is one.

@@ -180,8 +180,13 @@ fn pace(portrait: &Portrait, length: Duration) -> Pace {
         (None, Some(chat)) => ((answer - chat.first_s) / 2.0).clamp(0.02, 0.5),
         (None, None) => 0.5,
     };
+    // Who comes last, after three fifths of the dose, must have had its first event or its whole answer before the end.
+    let first = portrait
+        .feed
+        .as_ref()
+        .map_or(0.0, |feed| feed.first_s + 0.1);
     let mut pace = Pace {
-        dose: (answer * 3.0).clamp(1.5, 60.0),
+        dose: (answer.max(first) * 3.0).clamp(1.5, 60.0),
         drain: (ttl * 1.5 + 0.5).max(1.5),
         settle: 0.5,
         read: 0.5,
