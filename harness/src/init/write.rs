@@ -248,9 +248,9 @@ fn assay(out: &mut String, portrait: &Portrait, pace: &Pace) {
         (None, None) => ("feed", false),
     };
     // A probe whose answers end before it does counts as failed: one of them does no harm.
-    let connections = if hasty { 1 } else { DOSE + 20 };
+    let (connections, step) = if hasty { (1, 0) } else { (DOSE + 20, 1) };
     line(format!(
-        "probe = {{ script = \"{probe}\", connections = {connections}, hold = {} }} # the same peak before every reading",
+        "probe = {{ script = \"{probe}\", connections = {connections}, step = {step}, hold = {} }} # the same peak before every reading",
         seconds(pace.hold)
     ));
     line("\n# How much of each factor a cycle gives when it is on. Left out: stall, slow, half-close, vanish (see the README).".into());
@@ -314,7 +314,7 @@ mod tests {
         let wrapped = Captured {
             event: String::new(),
             pointer: None,
-            regex: Some(r#""conversation_id"\s*:\s*"([^"]+)""#.into()),
+            regex: Some(r#""conversation_id" *: *"([^"]+)""#.into()),
         };
         let chat = |body, ends, session| {
             let question = Question {
