@@ -371,7 +371,8 @@ mod tests {
 
     #[test]
     fn both_versions_of_control_groups_are_known_with_their_limit() {
-        let rows: [(&[(&str, &str)], State, &str); 4] = [
+        type Files<'a> = &'a [(&'a str, &'a str)];
+        let rows: [(Files<'_>, State, &str); 4] = [
             (
                 &[
                     ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1"),

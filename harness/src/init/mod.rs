@@ -101,10 +101,12 @@ pub fn look(
     let (mut feed, mut chat) = (None, None);
     let metrics = metrics(server, &clock);
     for question in guess::questions(&server.path) {
+        // A path that was found to be a feed is one however it is asked.
+        let is_feed = |feed: &Script| feed.question.path == question.path;
         let is_known = if question.method == "GET" {
             feed.is_some()
         } else {
-            chat.is_some()
+            chat.is_some() || feed.as_ref().is_some_and(is_feed)
         };
         if is_known {
             continue;

@@ -6,6 +6,7 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod follow;
 mod heap;
 mod manifest;
 mod reader;
@@ -15,11 +16,15 @@ mod table;
 mod writer;
 
 pub use self::{
+    follow::{Follow, Row},
     heap::{
         Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
         VERSION as HEAP_VERSION,
     },
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts},
+    manifest::{
+        AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
+        TargetFacts,
+    },
     reader::{Recording, RecordingError},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
@@ -63,4 +68,6 @@ pub mod files {
     pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
+    /// The report for people, as a page for a browser.
+    pub const REPORT_HTML: &str = "report.html";
 }
