@@ -3,6 +3,7 @@
 //! In: arguments. Out: text on standard output (the verdict), progress and complaints on standard error, an [`Exit`].
 //! Start at [`main`]. Every error of a stage is printed once, as a chain, here.
 
+mod adaptive;
 mod carriage;
 mod compare;
 mod diagnose;

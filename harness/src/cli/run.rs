@@ -1,6 +1,7 @@
 //! `sse-soak run`: run a profile, record it, judge the recording.
 
 use std::{
+    cell::RefCell,
     env,
     ffi::OsStr,
     fs,
@@ -14,6 +15,7 @@ use toml::Spanned;
 
 use super::{
     Exit,
+    adaptive::{self, AdaptiveArguments, Course},
     carriage::{CarriageArguments, warn},
     exit::Usage,
     isolate, look, paint,
@@ -25,12 +27,11 @@ use super::{
     say, signals,
 };
 use crate::{
-    diagnose,
-    plan::{self, Plan},
+    diagnose, plan,
     profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
-    soak::{self, EndReason, Setup, Stop},
+    soak::{self, EndReason, Setup, SoakError, Stop},
 };
 
 /// Programs of the reference server, which take `--defect`.
@@ -58,9 +59,11 @@ pub(super) struct RunArguments {
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
-    /// A planted leak for the reference server, NAME or NAME=every:N; may be given several times.
+    /// A planted leak for the reference server, NAME, NAME=every:N (one unit in N), for some NAME=bytes:N; may be given several times.
     #[arg(long, value_name = "NAME")]
     defect: Vec<String>,
+    #[command(flatten)]
+    adaptive: AdaptiveArguments,
     /// Load a target that is not on this machine. Only for servers that are yours.
     #[arg(long)]
     allow_remote: bool,
@@ -132,7 +135,7 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
         say(&format!(
             "recording to {}, at most {} s",
             setup.out.display(),
-            setup.plan.longest().as_secs()
+            setup.longest().as_secs()
         ));
     }
     let show = match (arguments.quiet, arguments.tui) {
@@ -142,8 +145,7 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     };
     let mut line = ProgressLine::new(show, &setup.out);
     let dashboard = arguments.look.start(door, &setup, &stop)?;
-    let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
-    line.end();
+    let ended = play(&setup, &stop, &mut line, arguments.quiet);
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
     let judged = judge(&setup.out, arguments.format)?;
     look::close(dashboard, &setup.out);
@@ -153,6 +155,29 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
         EndReason::Interrupted => Exit::Inconclusive,
         EndReason::Finished | EndReason::Failed => judged,
     })
+}
+
+/// Plays it, with the progress line between what is told of its course.
+fn play(
+    setup: &Setup,
+    stop: &Stop,
+    line: &mut ProgressLine,
+    quiet: bool,
+) -> Result<EndReason, SoakError> {
+    let line = RefCell::new(line);
+    let mut course = Course::of(setup);
+    let mut tell = |text: &str| {
+        line.borrow_mut().end();
+        say(text);
+    };
+    let ended = soak::run(
+        setup,
+        stop,
+        &mut |progress| line.borrow_mut().show(progress),
+        &mut || course.onward(quiet, &mut tell),
+    );
+    line.borrow_mut().end();
+    ended
 }
 
 /// A run that failed half-way still recorded something.
@@ -197,7 +222,9 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
     let mut profile = Profile::read(&profile_path(&arguments.plan))?;
     overrule(&mut profile, arguments)?;
     prepare(&profile)?;
-    let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
+    let seed = arguments.seed.unwrap_or(profile.seed);
+    let adaptive = arguments.adaptive.asked(&mut profile, seed)?;
+    let plan = adaptive::first_plan(&profile, seed, adaptive.as_ref());
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
         arguments.isolate || profile.target.isolate,
@@ -214,6 +241,7 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         windows,
         out,
         isolated,
+        adaptive,
         command: env::args().collect(),
     })
 }

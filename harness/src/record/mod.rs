@@ -21,7 +21,10 @@ pub use self::{
         Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
         VERSION as HEAP_VERSION,
     },
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts},
+    manifest::{
+        AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
+        TargetFacts,
+    },
     reader::{Recording, RecordingError},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,

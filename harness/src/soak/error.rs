@@ -39,6 +39,9 @@ pub enum SoakError {
     /// What the clients are to do cannot be done over this transport.
     #[error("{0}")]
     Transport(&'static str),
+    /// How the run goes on could not be decided.
+    #[error("cannot decide how the run goes on: {0}")]
+    Onward(String),
     /// The URL is none that can be loaded.
     #[error("{0}")]
     Address(String),

@@ -47,7 +47,9 @@ use crate::{
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step, Window},
     profile::{Alarm, Allocations, Profile},
-    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
+    record::{
+        AdaptiveFacts, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files,
+    },
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
 };
@@ -72,7 +74,30 @@ pub struct Setup {
     pub command: Vec<String>,
     /// The private network that we are in.
     pub isolated: Option<Isolated>,
+    /// What was asked of an assay that is laid out as it goes: then `plan` is its pilot.
+    pub adaptive: Option<AdaptiveFacts>,
 }
+
+impl Setup {
+    /// The longest that the run may take: for one that is laid out as it goes, what it was given, or its pilot if that is longer.
+    pub fn longest(&self) -> Duration {
+        let given = self.adaptive.as_ref();
+        let given = given.and_then(|facts| Duration::try_from_secs_f64(facts.within_s).ok());
+        given.map_or(self.plan.longest(), |given| given.max(self.plan.longest()))
+    }
+}
+
+/// How a run that is laid out as it goes goes on.
+#[derive(Clone, Debug)]
+pub struct Onward {
+    /// What led there, for the manifest.
+    pub facts: AdaptiveFacts,
+    /// The steps to come; `None`: that was all.
+    pub plan: Option<Plan>,
+}
+
+/// Says how a run goes on, when all steps so far are done and recorded: from the recording alone.
+pub type AskOnward<'o> = &'o mut dyn FnMut() -> Result<Option<Onward>, String>;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +145,8 @@ impl<E: Into<SoakError>> From<E> for Halt {
     }
 }
 
-/// Runs the plan against the target and records it. Everything that was started is stopped when it returns.
+/// Runs the plan against the target and records it. Everything that was started is stopped when it returns. `onward` is asked for
+/// more whenever all steps are done; most runs have no more.
 ///
 /// # Errors
 /// The target cannot be started or reached, does not answer as the profile says, or the recording cannot be written.
@@ -129,6 +155,7 @@ pub fn run(
     setup: &Setup,
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress),
+    onward: AskOnward<'_>,
 ) -> Result<EndReason, SoakError> {
     let clock = Clock::start();
     let dir = RunDir::create(&setup.out)?;
@@ -141,7 +168,7 @@ pub fn run(
             let halt = conductor
                 .say_how(setup)
                 .map_err(Halt::from)
-                .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.play_on(&setup.plan, progress, onward))
                 .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
             let halt = halt.map(|halt| conductor.cause_of(halt));
@@ -207,6 +234,9 @@ struct Conductor<'a> {
     before_step: Counts,
     /// What could not be read in looks for readings.
     gaps_said: BTreeSet<String>,
+    /// How much of what was said of the run's length is in the events.
+    said: usize,
+    longest: Duration,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
     allocations: Allocations,
@@ -277,15 +307,43 @@ impl<'a> Conductor<'a> {
             losses_said: 0,
             before_step: Counts::default(),
             gaps_said: BTreeSet::new(),
+            said: 0,
+            longest: setup.longest(),
             asked_alive: clock.now(),
             allocations: setup.profile.allocations.clone(),
             drain_within: setup.profile.run.drain_within(),
         }
     }
 
-    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
+    fn play_on(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+        onward: AskOnward<'_>,
+    ) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
+        self.play(plan, progress)?;
+        while let Some(next) = onward().map_err(SoakError::Onward)? {
+            for said in &next.facts.said[self.said.min(next.facts.said.len())..] {
+                let (at, kind, text) = (self.clock.now(), EventKind::Note, said.clone());
+                self.dir.event(&EventRow { at, kind, text })?;
+            }
+            self.said = next.facts.said.len();
+            self.manifest.plan.adaptive = Some(next.facts);
+            if let Some(plan) = &next.plan {
+                self.manifest.plan.cycles = plan.cycles;
+            }
+            self.dir.manifest(&self.manifest)?;
+            match next.plan {
+                Some(plan) => self.play(&plan, progress)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
         for step in &plan.steps {
             self.wait_while_held(plan, progress)?;
             self.begin(step)?;
@@ -398,7 +456,10 @@ impl<'a> Conductor<'a> {
         for restart in &sample.restarts {
             self.event(EventKind::Restart, restart.clone())?;
         }
-        let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        let told = Progress {
+            longest: self.longest,
+            ..Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample)
+        };
         if let Some(stairs) = &mut self.stairs {
             stairs.see(&sample);
         }

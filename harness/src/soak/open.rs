@@ -359,10 +359,11 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             drain_within_s: profile.run.drain_within().as_secs_f64(),
             control_bytes: setup.plan.control_bytes,
             tolerances: profile.tolerances,
-            longest_s: setup.plan.longest().as_secs_f64(),
+            longest_s: setup.longest().as_secs_f64(),
             soak: soak_facts(profile),
             steps: steps_facts(profile),
             forecast: profile.forecast.clone(),
+            adaptive: setup.adaptive.clone(),
         },
         host: host(setup.isolated),
         target: TargetFacts {

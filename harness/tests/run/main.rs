@@ -1,7 +1,9 @@
 //! The program as a person runs it: real processes, real sockets, the real reference server.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adaptive;
 mod alarms;
+mod backlog;
 mod bench;
 mod cleanup;
 mod day;
