@@ -12,6 +12,7 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod shed;
 mod stairs;
 mod steps;
 mod stop;
@@ -323,6 +324,7 @@ impl<'a> Conductor<'a> {
     ) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
+        shed::startup_code();
         self.play(plan, progress)?;
         while let Some(next) = onward().map_err(SoakError::Onward)? {
             for said in &next.facts.said[self.said.min(next.facts.said.len())..] {

@@ -9,6 +9,7 @@ mod cleanup;
 mod day;
 mod endings;
 mod forecast;
+mod http2;
 mod init;
 mod isolated;
 mod refusals;
