@@ -3,6 +3,7 @@ pub mod cli;
 pub mod diagnose;
 pub mod drive;
 pub mod fleet;
+pub mod heap;
 pub mod isolate;
 pub mod observe;
 pub mod plan;

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "record",
         &["units", "profile", "plan", "timeline", "observe"],
     ),
+    ("heap", &["units", "profile", "target", "record"]),
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "record", "diagnose"]),
     (
@@ -30,14 +31,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "soak",
+            "observe", "record", "heap", "diagnose", "report", "soak",
         ],
     ),
 ];
 
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
-    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "diagnose", "report",
+    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "heap", "diagnose",
+    "report",
 ];
 
 #[test]

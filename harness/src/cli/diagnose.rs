@@ -31,7 +31,7 @@ pub(super) struct DiagnoseArguments {
 
 pub(super) fn diagnose(arguments: &DiagnoseArguments) -> anyhow::Result<Exit> {
     match (&arguments.run, &arguments.trace) {
-        (Some(run), _) => run::judge(run, arguments.format),
+        (Some(run), _) => run::judge(run, arguments.format, None),
         (None, Some(file)) => judge_trace(file, arguments.format),
         (None, None) => unreachable!("clap asks for one of them"),
     }

@@ -9,8 +9,10 @@ mod diagnose;
 mod exit;
 mod load;
 mod plan;
+mod profile;
 mod progress;
 mod report;
+mod review;
 mod run;
 mod signals;
 mod worker;
@@ -56,6 +58,10 @@ enum Command {
     Compare(compare::CompareArguments),
     /// Make a report of a recording again.
     Report(report::ReportArguments),
+    /// Which lines keep what: the allocation profile of a run, in the forms of other tools.
+    Profile(profile::ProfileArguments),
+    /// What a change keeps that was not kept before, line by line: for code review.
+    Review(review::ReviewArguments),
     /// Play a part of a load, as told on standard input: what a run starts of itself.
     #[command(hide = true)]
     Worker,
@@ -92,6 +98,8 @@ pub fn main() -> ExitCode {
         Command::Diagnose(arguments) => diagnose::diagnose(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Profile(arguments) => profile::profile(&arguments),
+        Command::Review(arguments) => review::review(&arguments),
         Command::Worker => worker::worker(),
     };
     done.unwrap_or_else(|error| complain(&error)).into()

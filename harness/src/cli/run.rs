@@ -16,7 +16,9 @@ use super::{
     Exit,
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, print, profile_path,
+    isolate, print,
+    profile::look_up_or_say,
+    profile_path,
     progress::ProgressLine,
     refuse_remote,
     report::Format,
@@ -104,7 +106,8 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
     line.end();
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
-    let judged = judge(&setup.out, arguments.format)?;
+    look_up_or_say(&setup.out, arguments.repo.as_deref());
+    let judged = judge(&setup.out, arguments.format, arguments.repo.as_deref())?;
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
         EndReason::Alarm => Exit::Alarm,
@@ -124,11 +127,12 @@ fn say_what_is_kept(out: &Path) {
 }
 
 /// Judges a run directory, writes its reports and prints one.
-pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
+pub(super) fn judge(folder: &Path, format: Format, repo: Option<&Path>) -> anyhow::Result<Exit> {
     let recording = Recording::read(folder)?;
     let findings = diagnose::judge(&recording);
     report::write_all(folder, &recording, &findings)
         .with_context(|| format!("cannot write the reports into {}", folder.display()))?;
+    super::profile::write(folder, &recording, &findings, repo)?;
     print(&report::render(
         format.into(),
         &recording,

@@ -47,7 +47,9 @@ const COUNTERS: [(Signal, Series); 2] = [
 /// Judges a recording: memory and counters by the method, then how the run ended and what was not cleaned up.
 pub fn judge(recording: &Recording) -> Findings {
     if recording.manifest.kind == run::KIND_CLEANUP {
-        return Findings::new(forgotten::findings(recording)).with(run::findings(recording));
+        return Findings::new(forgotten::findings(recording))
+            .with(run::findings(recording))
+            .with_allocations(recording.stacks.as_ref());
     }
     let evidence = evidence(recording);
     let rules = rules(recording);
@@ -55,6 +57,7 @@ pub fn judge(recording: &Recording) -> Findings {
     finding::findings(&evidence, &judgement, &rules)
         .with(run::findings(recording))
         .with(limit::findings(recording, &judgement))
+        .with_allocations(recording.stacks.as_ref())
 }
 
 /// Judges evidence of any origin.

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{interval::Interval, signal::Signal};
+use super::{allocations::Allocations, interval::Interval, signal::Signal};
 use crate::units::Factor;
 
 mod compose;
@@ -42,6 +42,8 @@ pub enum Statement {
     Saturating,
     /// Bytes that grow while the number of streams does not.
     Backlog,
+    /// The allocation profile and the measurement without it do not fit together.
+    Contradiction,
     /// Not enough is known.
     Inconclusive,
     /// Resident memory that is not live: caches, pools, fragmentation.
@@ -72,6 +74,7 @@ impl Statement {
             Self::UnexplainedGrowth
             | Self::ControlMissed
             | Self::Saturating
+            | Self::Contradiction
             | Self::Inconclusive => 12,
             Self::Backlog
             | Self::Retention
@@ -94,7 +97,7 @@ impl Statement {
     fn verdict(self) -> Self {
         match self {
             Self::Zombie => Self::Leak,
-            Self::ControlMissed => Self::Inconclusive,
+            Self::ControlMissed | Self::Contradiction => Self::Inconclusive,
             other => other,
         }
     }
@@ -198,6 +201,9 @@ pub struct Findings {
     pub text: String,
     /// The statements, the heaviest first.
     pub findings: Vec<Finding>,
+    /// Which lines keep what, if that was profiled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocations: Option<Allocations>,
 }
 
 impl Findings {
@@ -217,6 +223,7 @@ impl Findings {
             exit_code,
             text: sentence::headline(verdict, &findings),
             findings,
+            allocations: None,
         }
     }
 
@@ -224,7 +231,10 @@ impl Findings {
     #[must_use]
     pub fn with(mut self, more: impl IntoIterator<Item = Finding>) -> Self {
         self.findings.extend(more);
-        Self::new(self.findings)
+        Self {
+            allocations: self.allocations,
+            ..Self::new(self.findings)
+        }
     }
 }
 
