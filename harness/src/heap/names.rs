@@ -9,6 +9,43 @@ pub fn demangled(symbol: &str) -> String {
     }
 }
 
+/// A function by the name that debug information gives it, and its file. Line tables alone name functions without their modules;
+/// the modules of Rust code are its files: `enter` in `target-server/src/sessions.rs` is `target_server::sessions::enter`. All frames
+/// are named so, whether they were inlined or not, or a stack would change its name with the optimiser's mood.
+pub fn in_file(name: &str, file: Option<&str>) -> String {
+    let demangled = demangled(name);
+    let modules = file.and_then(modules).filter(|_| !demangled.contains("::"));
+    let function = match demangled.trim_start().get(..1) {
+        Some("{") => "{closure}",
+        _ => demangled.as_str(),
+    };
+    modules.map_or_else(
+        || demangled.clone(),
+        |modules| format!("{modules}::{function}"),
+    )
+}
+
+/// `…/hyper-1.12.0/src/proto/h1/io.rs` → `hyper::proto::h1::io`; `None` if it is no Rust of the usual layout.
+fn modules(file: &str) -> Option<String> {
+    let (before, inside) = file.strip_suffix(".rs")?.rsplit_once("/src/")?;
+    let name = before.rsplit('/').next()?;
+    let versioned = name
+        .rsplit_once('-')
+        .filter(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
+    let crate_name = versioned.map_or(name, |(name, _)| name).replace('-', "_");
+    let mut parts: Vec<&str> = inside.split('/').collect();
+    if matches!(parts.last(), Some(&("mod" | "lib" | "main"))) {
+        parts.pop();
+    }
+    Some(
+        [crate_name.as_str()]
+            .into_iter()
+            .chain(parts)
+            .collect::<Vec<_>>()
+            .join("::"),
+    )
+}
+
 /// `<alloc::vec::Vec<T, A> as Extend>::extend::{{closure}}` → `alloc::vec::Vec::extend::{closure}`.
 pub fn shortened(name: &str) -> String {
     let plain = without_arguments(name);
@@ -28,7 +65,7 @@ pub fn shortened(name: &str) -> String {
         }
         out.push_str(part);
     }
-    if out.is_empty() { name.into() } else { out }
+    if out.is_empty() { plain } else { out }
 }
 
 /// What the compiler puts between the names that people gave: `{impl#3}`, `{async_fn#0}`, `{async_block#0}`.
@@ -136,6 +173,32 @@ mod tests {
             "server::sessions::Sessions::enter"
         );
         assert_eq!(demangled("malloc@@GLIBC_2.2.5"), "malloc");
+    }
+
+    #[test]
+    fn functions_of_line_tables_are_named_by_their_file() {
+        for (name, file, whole) in [
+            (
+                "enter",
+                "/w/target-server/src/sessions.rs",
+                "target_server::sessions::enter",
+            ),
+            (
+                "new<Vec<u8>>",
+                "/r/hyper-1.12.0/src/proto/h1/io.rs",
+                "hyper::proto::h1::io::new",
+            ),
+            (
+                "push<u8>",
+                "/rustc/0/library/alloc/src/vec/mod.rs",
+                "alloc::vec::push",
+            ),
+            ("{async_fn#0}", "/w/server/src/main.rs", "server::{closure}"),
+            ("a::b::c", "/w/server/src/main.rs", "a::b::c"),
+            ("main", "/w/server/main.c", "main"),
+        ] {
+            assert_eq!(in_file(name, Some(file)), whole);
+        }
     }
 
     proptest::proptest! {

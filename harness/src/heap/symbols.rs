@@ -5,13 +5,13 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use addr2line::Context;
-use gimli::{AttributeValue, EndianSlice, RunTimeEndian, UnitOffset};
+use gimli::{EndianSlice, RunTimeEndian};
 use object::{Object as _, ObjectSection as _, ReadCache};
 
 use super::{Where, names};
@@ -265,7 +265,6 @@ fn resolve(
     let context = Context::from_dwarf(dwarf)?;
     let symbols = object.symbol_map();
     let relocated = object.kind() == object::ObjectKind::Dynamic;
-    let mut qualified = Qualified::default();
     let mut has_lines = false;
     let mut found = BTreeMap::new();
     for absolute in wanted {
@@ -275,7 +274,7 @@ fn resolve(
             *absolute
         };
         let call = address.saturating_sub(1); // the call lies before where it returns to
-        let mut frames = frames(&context, &mut qualified, call)?;
+        let mut frames = frames(&context, call)?;
         has_lines |= frames.iter().any(|frame| frame.file.is_some());
         if frames.is_empty()
             && let Some(symbol) = symbols.containing(call)
@@ -292,11 +291,7 @@ fn resolve(
     Ok((found, has_lines || wanted.is_empty()))
 }
 
-fn frames<'a>(
-    context: &Context<Slice<'a>>,
-    qualified: &mut Qualified<'a>,
-    address: u64,
-) -> Result<Vec<Found>, SymbolError> {
+fn frames(context: &Context<Slice<'_>>, address: u64) -> Result<Vec<Found>, SymbolError> {
     let unit = context.find_dwarf_and_unit(address).skip_all_loads();
     let folder = unit.as_ref().and_then(|unit| unit.comp_dir);
     let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
@@ -307,17 +302,11 @@ fn frames<'a>(
             continue;
         };
         let raw = function.raw_name()?;
-        let of_unit = unit.as_ref().zip(frame.dw_die_offset);
-        let whole = of_unit.and_then(|(unit, offset)| qualified.name(unit, offset));
         let location = frame.location.as_ref();
+        let file = location.and_then(|location| location.file);
         frames.push(Found {
-            function: match whole {
-                Some(whole) => names::shortened(&whole),
-                None => names::demangled(&raw),
-            },
-            file: location
-                .and_then(|location| location.file)
-                .map(String::from),
+            function: names::in_file(&raw, file),
+            file: file.map(String::from),
             line: location
                 .and_then(|location| location.line)
                 .filter(|line| *line > 0),
@@ -328,78 +317,6 @@ fn frames<'a>(
         }
     }
     Ok(frames)
-}
-
-/// Names of functions with the modules around them: the debug information has them as a tree, unit by unit.
-#[derive(Default)]
-struct Qualified<'a> {
-    units: HashMap<usize, HashMap<UnitOffset, String>>,
-    borrowed: std::marker::PhantomData<&'a ()>,
-}
-
-impl<'a> Qualified<'a> {
-    fn name(&mut self, unit: &gimli::UnitRef<'_, Slice<'a>>, offset: UnitOffset) -> Option<String> {
-        let key = unit.header.debug_info_offset()?.0;
-        let names = self.units.entry(key).or_insert_with(|| names_of(unit));
-        let mut offset = offset;
-        for _ in 0..4 {
-            if let Some(name) = names.get(&offset) {
-                return Some(name.clone());
-            }
-            let entry = unit.entry(offset).ok()?;
-            let origin = [gimli::DW_AT_abstract_origin, gimli::DW_AT_specification];
-            let next = origin
-                .into_iter()
-                .find_map(|attribute| entry.attr_value(attribute))?;
-            let AttributeValue::UnitRef(next) = next else {
-                return None; // in another unit: its own name must do
-            };
-            offset = next;
-        }
-        None
-    }
-}
-
-/// Every function of a unit that has a name of its own.
-fn names_of(unit: &gimli::UnitRef<'_, Slice<'_>>) -> HashMap<UnitOffset, String> {
-    let mut names = HashMap::new();
-    let mut around: Vec<(isize, String)> = Vec::new();
-    let mut entries = unit.entries();
-    while let Ok(Some(entry)) = entries.next_dfs() {
-        let depth = entry.depth();
-        while around.last().is_some_and(|(outer, _)| *outer >= depth) {
-            around.pop();
-        }
-        let is_function = entry.tag() == gimli::DW_TAG_subprogram;
-        let encloses = is_function
-            || matches!(
-                entry.tag(),
-                gimli::DW_TAG_namespace
-                    | gimli::DW_TAG_module
-                    | gimli::DW_TAG_structure_type
-                    | gimli::DW_TAG_class_type
-                    | gimli::DW_TAG_enumeration_type
-            );
-        if !encloses {
-            continue;
-        }
-        let name = entry.attr_value(gimli::DW_AT_name).and_then(|value| {
-            let text = unit.attr_string(value).ok()?;
-            Some(text.to_string_lossy().into_owned())
-        });
-        let Some(name) = name else {
-            continue;
-        };
-        let whole = match around.last() {
-            Some((_, outer)) => format!("{outer}::{name}"),
-            None => name,
-        };
-        if is_function {
-            names.insert(entry.offset(), whole.clone());
-        }
-        around.push((depth, whole));
-    }
-    names
 }
 
 #[cfg(test)]

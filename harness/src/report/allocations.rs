@@ -8,7 +8,7 @@ use crate::{
         allocations::{Allocations, CostPerClient, PerUnit, Row, Table, counted, word},
         finding::sentence::amount,
     },
-    record::Frame,
+    record::{Frame, Place},
     units::bytes,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn text(allocations: &Allocations) -> String {
                     amount(row.kept.bytes),
                     range(&row.kept),
                     percent(row.share),
-                    row.function
+                    called(row)
                 ),
             );
             push(
@@ -216,6 +216,18 @@ pub(super) fn place(frame: &Frame) -> String {
         (Some(file), Some(line)) => format!("{file}:{line}"),
         (Some(file), None) => file.clone(),
         (None, _) => String::new(),
+    }
+}
+
+/// The function, and the one that called it.
+fn called(row: &Row) -> String {
+    let own = row.frames.iter().filter(|frame| frame.place == Place::Own);
+    let caller = own
+        .map(|frame| &frame.function)
+        .find(|function| **function != row.function);
+    match caller {
+        Some(caller) => format!("{} ← {caller}", row.function),
+        None => row.function.clone(),
     }
 }
 

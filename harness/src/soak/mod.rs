@@ -266,6 +266,10 @@ impl<'a> Conductor<'a> {
     fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
+        windows::possible(
+            self.allocations.instrument,
+            self.manifest.target.status.as_ref(),
+        )?;
         for step in &plan.steps {
             self.begin(step)?;
             self.step(plan, step, progress)?;

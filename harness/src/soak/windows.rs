@@ -38,6 +38,28 @@ const NONE_IN_20: f64 = 2.9957;
 
 type Tell<'t> = &'t mut dyn FnMut(&Progress);
 
+/// Whether the target can be profiled so, as far as it says: what cannot be is refused in the first second, not after the run.
+pub(super) fn possible(
+    instrument: Instrument,
+    status: Option<&serde_json::Value>,
+) -> Result<(), SoakError> {
+    let wanted = match instrument {
+        Instrument::None => return Ok(()),
+        other => other.name(),
+    };
+    let Some(status) = status else {
+        return Err(SoakError::Address(format!(
+            "--profile {wanted} asks the target's admin listener, and none answers: see `admin` in `[target]`, or a `ready-file`"
+        )));
+    };
+    match status.get("allocator").and_then(serde_json::Value::as_str) {
+        Some(allocator) if allocator != wanted => Err(SoakError::Address(format!(
+            "--profile {wanted}: the target's allocator is {allocator}; start one that is built with {wanted}, or give --profile {allocator}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Why a window has no dump.
 enum Trouble {
     /// The run ends.

@@ -77,7 +77,8 @@ pub fn export_all(folder: &Path, stacks: &Stacks) -> io::Result<()> {
     Ok(())
 }
 
-/// A stack as viewers show it: without the allocator's frames, the innermost first, with what it stands for.
+/// A stack as viewers show it: from whoever asked for memory on, not what the allocator and the standard library did then; the
+/// innermost first, with what it stands for.
 struct Seen<'a> {
     frames: Vec<(u32, &'a Frame)>,
     bytes: u64,
@@ -93,9 +94,12 @@ fn seen<'a>(stacks: &'a Stacks, window: &'a StacksWindow) -> impl Iterator<Item 
             .frames
             .iter()
             .filter_map(|id| Some((*id, stacks.frames.get(*id as usize)?)));
-        let frames = known.skip_while(|(_, frame)| frame.place == Place::Allocator);
+        let all: Vec<_> = known.collect();
+        let folded =
+            |(_, frame): &&(u32, &Frame)| matches!(frame.place, Place::Allocator | Place::Standard);
+        let inner = all.iter().take_while(folded).count() % all.len().max(1);
         Seen {
-            frames: frames.collect(),
+            frames: all[inner..].to_vec(),
             bytes: count(bytes),
             blocks: count(blocks),
             bytes_per_thousand: count(bytes * 1000.0 / units),
