@@ -7,6 +7,7 @@ mod cleanup;
 mod endings;
 mod forecast;
 mod isolated;
+mod profile;
 mod refusals;
 mod soak;
 mod verdicts;

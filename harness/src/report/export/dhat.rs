@@ -15,6 +15,12 @@ pub(super) fn write(stacks: &Stacks) -> String {
         format!("{:#x}: {} ({})", id + 1, frame.function, place(frame))
     });
     let table: Vec<String> = root.into_iter().chain(units).chain(frames).collect();
+    // What dh_view shows per million instructions is then per million clients.
+    let clients: u64 = stacks
+        .windows
+        .iter()
+        .map(|window| window.given.of(window.of.0))
+        .sum();
     let first = stacks.windows.len() + 1;
     let points: Vec<Value> = stacks
         .windows
@@ -42,7 +48,7 @@ pub(super) fn write(stacks: &Stacks) -> String {
         "tuth": 0,
         "cmd": "the target of an sse-soak run",
         "pid": 0,
-        "te": 0,
+        "te": clients.max(1),
         "pps": points,
         "ftbl": table,
     });
