@@ -20,7 +20,9 @@ use super::{
     exit::Usage,
     isolate, look, paint,
     prepare::prepare,
-    print, profile_path,
+    print,
+    profile::look_up_or_say,
+    profile_path,
     progress::{ProgressLine, Show},
     refuse_remote,
     report::Format,
@@ -147,7 +149,8 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     let dashboard = arguments.look.start(door, &setup, &stop)?;
     let ended = play(&setup, &stop, &mut line, arguments.quiet);
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
-    let judged = judge(&setup.out, arguments.format)?;
+    look_up_or_say(&setup.out, arguments.repo.as_deref());
+    let judged = judge(&setup.out, arguments.format, arguments.repo.as_deref())?;
     look::close(dashboard, &setup.out);
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
@@ -191,11 +194,12 @@ fn say_what_is_kept(out: &Path) {
 }
 
 /// Judges a run directory, writes its reports and prints one.
-pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
+pub(super) fn judge(folder: &Path, format: Format, repo: Option<&Path>) -> anyhow::Result<Exit> {
     let recording = Recording::read(folder)?;
     let findings = diagnose::judge(&recording);
     report::write_all(folder, &recording, &findings)
         .with_context(|| format!("cannot write the reports into {}", folder.display()))?;
+    super::profile::write(folder, &recording, &findings, repo)?;
     let exit = Exit::from_code(findings.exit_code);
     let text = report::render(format.into(), &recording, &findings, folder);
     let text = if format == Format::Text {

@@ -324,6 +324,10 @@ impl<'a> Conductor<'a> {
     ) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
+        windows::possible(
+            self.allocations.instrument,
+            self.manifest.target.status.as_ref(),
+        )?;
         shed::startup_code();
         self.play(plan, progress)?;
         while let Some(next) = onward().map_err(SoakError::Onward)? {

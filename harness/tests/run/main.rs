@@ -12,6 +12,7 @@ mod forecast;
 mod http2;
 mod init;
 mod isolated;
+mod profile;
 mod refusals;
 mod see;
 mod soak;
