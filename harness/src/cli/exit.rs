@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use crate::{
-    diagnose::compare::Incomparable, profile::ProfileError, soak::SoakError, target::TargetError,
+    diagnose::compare::Incomparable, profile::ProfileError, record::RecordError, soak::SoakError,
+    target::TargetError,
 };
 
 /// How the program ends.
@@ -96,9 +97,13 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
     }
     match error.downcast_ref::<SoakError>() {
         Some(SoakError::Target(TargetError::Ended { .. })) => Exit::TargetDied,
-        Some(SoakError::Trial { .. } | SoakError::Address(_) | SoakError::Target(_)) => {
-            Exit::BadUsage
-        }
+        Some(
+            SoakError::Trial { .. }
+            | SoakError::Address(_)
+            | SoakError::Target(_)
+            | SoakError::Resume(_)
+            | SoakError::Record(RecordError::Taken { .. } | RecordError::OtherColumns { .. }),
+        ) => Exit::BadUsage,
         _ => Exit::Other,
     }
 }

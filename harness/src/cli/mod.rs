@@ -11,6 +11,7 @@ mod load;
 mod plan;
 mod progress;
 mod report;
+mod resume;
 mod run;
 mod signals;
 mod worker;

@@ -18,6 +18,7 @@ use super::{
     progress::ProgressLine,
     refuse_remote,
     report::Format,
+    resume::{self, Begun},
     say, signals,
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     profile::Profile,
     record::{Recording, files},
     report,
-    soak::{self, EndReason, Setup, Stop},
+    soak::{self, Begin, EndReason, Setup, Stop},
 };
 
 /// Programs of the reference server, which take `--defect`.
@@ -35,7 +36,11 @@ const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// A profile: a path, or the name of one in soak-profiles/.
-    profile: PathBuf,
+    #[arg(required_unless_present = "resume")]
+    profile: Option<PathBuf>,
+    /// Go on with a run that was cut short (a crash, a reboot, Ctrl-C): the folder of that run. Same profile, seed and plan.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["profile", "url", "out", "seed", "defect", "isolate", "command"])]
+    resume: Option<PathBuf>,
     /// Where the target listens, instead of the profile's: http://HOST:PORT, or https://…
     #[arg(long)]
     url: Option<String>,
@@ -75,10 +80,10 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
-    let setup = setup(arguments)?;
-    if let Some(url) = &setup.profile.target.url {
-        refuse_remote(url.get_ref(), arguments.allow_remote)?;
-    }
+    let setup = match &arguments.resume {
+        Some(folder) => go_on(folder, arguments)?,
+        None => setup(arguments)?,
+    };
     let tls = setup.profile.target.tls.as_ref();
     warn(tls.is_some_and(|tls| tls.get_ref().insecure));
     let stop = Stop::default();
@@ -129,8 +134,12 @@ pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
 }
 
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
-    let mut profile = Profile::read(&profile_path(&arguments.profile))?;
+    let path = arguments.profile.as_deref().unwrap_or(Path::new("")); // clap asks for it
+    let mut profile = Profile::read(&profile_path(path))?;
     overrule(&mut profile, arguments)?;
+    if let Some(url) = &profile.target.url {
+        refuse_remote(url.get_ref(), arguments.allow_remote)?;
+    }
     let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
@@ -143,6 +152,34 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         out,
         isolated,
         command: env::args().collect(),
+        begin: Begin::Anew,
+    })
+}
+
+/// The setup with which a run was begun, to go on with it. An attached process may have another number now: `--pid` tells.
+fn go_on(folder: &Path, arguments: &RunArguments) -> anyhow::Result<Setup> {
+    let Begun {
+        arguments: mut begun,
+        mut profile,
+        manifest,
+    } = resume::begun(folder)?;
+    begun.pid = arguments.pid.or(begun.pid);
+    overrule(&mut profile, &begun)?;
+    if let Some(url) = &profile.target.url {
+        refuse_remote(url.get_ref(), begun.allow_remote)?;
+    }
+    let plan = Plan::new(&profile, manifest.seed);
+    let isolated = isolate(
+        begun.isolate || profile.target.isolate,
+        profile.target.command.is_some(),
+    )?;
+    Ok(Setup {
+        profile,
+        plan,
+        out: folder.into(),
+        isolated,
+        command: manifest.command,
+        begin: Begin::GoOn,
     })
 }
 

@@ -14,12 +14,12 @@ mod writer;
 
 pub use self::{
     manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, TargetFacts},
-    reader::{Recording, RecordingError},
+    reader::{Done, Recording, RecordingError, manifest},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
     table::{Complaint, Table},
-    writer::{RecordError, RunDir},
+    writer::{RecordError, RunDir, Torn},
 };
 
 /// Names of the files in a run directory.

@@ -31,6 +31,9 @@ pub enum SoakError {
         /// What each of them met, in words.
         problems: Vec<String>,
     },
+    /// A run cannot be gone on with.
+    #[error("{0}")]
+    Resume(String),
     /// The URL is none that can be loaded.
     #[error("{0}")]
     Address(String),

@@ -12,11 +12,14 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod resume;
 mod steps;
 mod stop;
+mod successor;
 mod url;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -27,13 +30,15 @@ use self::{
     crew::Crew,
     exposure::Exposure,
     quiet::Baseline,
+    successor::Search,
 };
 pub use self::{
     crew::WorkerReport,
     error::SoakError,
     load::{Comebacks, HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
-    open::rfc3339,
+    open::{fingerprint, rfc3339},
     progress::Progress,
+    resume::may_resume,
     stop::Stop,
     url::{Carriage, Url, address},
 };
@@ -43,7 +48,7 @@ use crate::{
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step},
     profile::{Alarm, Profile},
-    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
+    record::{Done, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
 };
@@ -63,6 +68,17 @@ pub struct Setup {
     pub command: Vec<String>,
     /// The private network that we are in.
     pub isolated: Option<Isolated>,
+    /// Whether the run directory is to be made, or gone on with.
+    pub begin: Begin,
+}
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// In a new run directory.
+    Anew,
+    /// In the one of a run that was cut short, where its last whole reading left off.
+    GoOn,
 }
 
 /// How a run ended.
@@ -107,6 +123,40 @@ impl<E: Into<SoakError>> From<E> for Halt {
     }
 }
 
+/// What a run has before its target.
+struct Opened {
+    clock: Clock,
+    dir: RunDir,
+    manifest: Manifest,
+    /// What is to be played.
+    plan: Plan,
+    /// Where it goes on, and what is said about that.
+    gone_on: Option<(Done, String)>,
+}
+
+fn opened(setup: &Setup) -> Result<Opened, SoakError> {
+    if setup.begin == Begin::GoOn {
+        let resumed = resume::resume(&setup.out, &setup.plan)?;
+        return Ok(Opened {
+            clock: resumed.clock,
+            dir: resumed.dir,
+            manifest: resumed.manifest,
+            plan: resumed.plan,
+            gone_on: Some((resumed.done, resumed.text)),
+        });
+    }
+    let clock = Clock::start();
+    let dir = RunDir::create(&setup.out)?;
+    dir.text(files::PROFILE, &setup.profile.text)?;
+    Ok(Opened {
+        manifest: open::manifest(setup, &clock),
+        clock,
+        dir,
+        plan: setup.plan.clone(),
+        gone_on: None,
+    })
+}
+
 /// Runs the plan against the target and records it. Everything that was started is stopped when it returns.
 ///
 /// # Errors
@@ -117,18 +167,23 @@ pub fn run(
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<EndReason, SoakError> {
-    let clock = Clock::start();
-    let dir = RunDir::create(&setup.out)?;
-    dir.text(files::PROFILE, &setup.profile.text)?;
-    let mut manifest = open::manifest(setup, &clock);
+    let Opened {
+        clock,
+        dir,
+        mut manifest,
+        plan,
+        gone_on,
+    } = opened(setup)?;
     dir.manifest(&manifest)?;
-    match open::stages(setup, stop, &clock, &mut manifest) {
+    let done = gone_on.as_ref().map(|(done, _)| *done);
+    match open::stages(setup, stop, &clock, &mut manifest, done.as_ref()) {
         Ok(stages) => {
             let mut conductor = Conductor::new(setup, stop, clock, dir, manifest, stages);
             let halt = conductor
-                .say_how(setup)
+                .go_on(gone_on)
+                .and_then(|()| conductor.say_how(setup))
                 .map_err(Halt::from)
-                .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.play(&plan, progress))
                 .err();
             conductor.close(halt)
         }
@@ -188,6 +243,12 @@ struct Conductor<'a> {
     losses_said: usize,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    /// For whom to look when the target is gone.
+    search: Option<Search>,
+    /// What was left of the target of a run that is gone on with.
+    leftover: Option<String>,
+    /// What the load had done before this conductor.
+    before: Counts,
 }
 
 /// Where the run is.
@@ -205,6 +266,9 @@ struct Stages {
     crew: Crew,
     tally: Arc<Tally>,
     samples: Receiver<Sample>,
+    /// Where the target was found, if it was found by its address.
+    found_at: Option<SocketAddr>,
+    leftover: Option<String>,
 }
 
 impl<'a> Conductor<'a> {
@@ -222,7 +286,10 @@ impl<'a> Conductor<'a> {
             crew,
             tally,
             samples,
+            found_at,
+            leftover,
         } = stages;
+        let before = tally.counts();
         Self {
             dir,
             manifest,
@@ -252,7 +319,29 @@ impl<'a> Conductor<'a> {
             latency: Latency::default(),
             losses_said: 0,
             asked_alive: clock.now(),
+            leftover,
+            before,
+            search: found_at.map(|addr| {
+                let steps = setup.plan.steps.iter();
+                let standing = steps.filter(|step| step.phase == Phase::Standing);
+                let standing = standing.flat_map(|step| step.batches.clone());
+                let within = setup.profile.target.ready_within.get();
+                Search::at(addr, within, standing.collect())
+            }),
         }
+    }
+
+    /// Counts on where the run before left off.
+    fn go_on(&mut self, gone_on: Option<(Done, String)>) -> Result<(), SoakError> {
+        let Some((done, text)) = gone_on else {
+            return Ok(());
+        };
+        self.exposure = Exposure::resume(self.clock.now(), done.exposure);
+        self.retained = done.retained;
+        self.observer.resume_at(done.generation + 1)?;
+        self.event(EventKind::Resume, text)?;
+        let leftover = self.leftover.take();
+        leftover.map_or(Ok(()), |leftover| self.event(EventKind::Restart, leftover))
     }
 
     fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
@@ -372,7 +461,7 @@ impl<'a> Conductor<'a> {
         }
         match self.target.alive() {
             Life::Running | Life::Unseen => Ok(()),
-            gone => Err(Halt::TargetDied(gone.to_string())),
+            gone => self.look_for_a_successor(now, gone),
         }
     }
 

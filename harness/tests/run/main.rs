@@ -8,5 +8,6 @@ mod endings;
 mod forecast;
 mod isolated;
 mod refusals;
+mod restarts;
 mod soak;
 mod verdicts;
