@@ -5,6 +5,7 @@ pub mod drive;
 pub mod fleet;
 pub mod isolate;
 pub mod observe;
+pub mod page;
 pub mod plan;
 pub mod profile;
 pub mod record;

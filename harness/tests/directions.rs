@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["units", "profile"]),
     ("timeline", &["units", "plan"]),
     ("isolate", &[]),
+    ("page", &[]),
     ("target", &["units", "timeline"]),
     ("drive", &["units", "plan", "timeline"]),
     ("fleet", &["units", "plan", "timeline", "drive"]),
@@ -18,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["units", "profile", "plan", "timeline", "observe"],
     ),
     ("diagnose", &["units", "profile", "plan", "record"]),
-    ("report", &["units", "plan", "record", "diagnose"]),
+    ("report", &["units", "plan", "page", "record", "diagnose"]),
     (
         "soak",
         &[
@@ -37,7 +38,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
-    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "diagnose", "report",
+    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "page", "diagnose",
+    "report",
 ];
 
 #[test]

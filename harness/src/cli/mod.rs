@@ -9,6 +9,7 @@ mod diagnose;
 mod exit;
 mod load;
 mod plan;
+mod prepare;
 mod progress;
 mod report;
 mod resume;

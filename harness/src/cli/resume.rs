@@ -33,7 +33,7 @@ pub(super) fn begun(folder: &Path) -> anyhow::Result<Begun> {
         );
         return Err(Usage(why).into());
     }
-    let profile = Profile::parse(&manifest.profile, &file.display().to_string(), text)?;
+    let mut profile = Profile::parse(&manifest.profile, &file.display().to_string(), text)?;
     let Ok(Arguments {
         command: Command::Run(arguments),
     }) = Arguments::try_parse_from(&manifest.command)
@@ -41,6 +41,7 @@ pub(super) fn begun(folder: &Path) -> anyhow::Result<Begun> {
         let why = "its command line is not one of this version's";
         return Err(Usage(why.into())).with_context(refused);
     };
+    profile.folder = arguments.folder_of_profile();
     Ok(Begun {
         arguments,
         profile,

@@ -1,20 +1,24 @@
 //! `sse-soak run`: run a profile, record it, judge the recording.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use toml::Spanned;
 
 use super::{
     Exit,
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, print, profile_path,
+    isolate,
+    prepare::prepare,
+    print, profile_path,
     progress::ProgressLine,
     refuse_remote,
     report::Format,
@@ -23,8 +27,8 @@ use super::{
 };
 use crate::{
     diagnose,
-    plan::Plan,
-    profile::Profile,
+    plan::{self, Plan},
+    profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
     soak::{self, Begin, EndReason, Setup, Stop},
@@ -36,10 +40,10 @@ const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// A profile: a path, or the name of one in soak-profiles/.
-    #[arg(required_unless_present = "resume")]
-    profile: Option<PathBuf>,
+    #[arg(value_name = "PROFILE", required_unless_present = "resume")]
+    plan: Option<PathBuf>,
     /// Go on with a run that was cut short (a crash, a reboot, Ctrl-C): the folder of that run. Same profile, seed and plan.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["profile", "url", "out", "seed", "defect", "isolate", "command"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["plan", "url", "out", "seed", "defect", "isolate", "command"])]
     resume: Option<PathBuf>,
     /// Where the target listens, instead of the profile's: http://HOST:PORT, or https://…
     #[arg(long)]
@@ -52,6 +56,9 @@ pub(super) struct RunArguments {
     /// The folder in which the run directory is made.
     #[arg(long, default_value = "results", value_name = "DIR")]
     out: PathBuf,
+    /// How the target's runtime is asked to tidy up before a reading, instead of the profile's way.
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
@@ -68,6 +75,13 @@ pub(super) struct RunArguments {
     /// instead of 4 MB. The target reaches nothing outside then.
     #[arg(long)]
     isolate: bool,
+    /// Which lines keep what: windows of the target's own allocation profiler after the judged part of the run. Takes a target with
+    /// that profiler behind its admin listener.
+    #[arg(long, value_enum, value_name = "INSTRUMENT")]
+    profile: Option<Profiler>,
+    /// The repository that stacks are shown in; if not given, the one that the target was built from.
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
     /// No progress line.
     #[arg(long, short)]
     quiet: bool,
@@ -77,6 +91,40 @@ pub(super) struct RunArguments {
     /// How to start the target, instead of the profile's command.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// The runtimes that can be asked.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Runtime {
+    /// Python that we start, and Node.
+    Auto,
+    /// Python, if we start it.
+    Python,
+    /// Node, by its inspector (SIGUSR1).
+    Node,
+    /// Leave it alone.
+    None,
+}
+
+impl From<Runtime> for RuntimeSpec {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Auto => Self::Auto,
+            Runtime::Python => Self::Python,
+            Runtime::Node => Self::Node,
+            Runtime::None => Self::None,
+        }
+    }
+}
+
+impl RunArguments {
+    /// The folder of the profile that was named: `{profile}` in its strings.
+    pub(super) fn folder_of_profile(&self) -> PathBuf {
+        let path = self.plan.as_deref().map(profile_path);
+        let path = path.and_then(|path| path.canonicalize().ok());
+        let folder = path.and_then(|path| Some(path.parent()?.to_owned()));
+        folder.unwrap_or_default()
+    }
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
@@ -102,7 +150,7 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     let judged = judge(&setup.out, arguments.format)?;
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
-        EndReason::Alarm => Exit::Alarm,
+        EndReason::Alarm | EndReason::Stopped => Exit::Alarm,
         EndReason::Interrupted => Exit::Inconclusive,
         EndReason::Finished | EndReason::Failed => judged,
     })
@@ -133,13 +181,25 @@ pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
     Ok(Exit::from_code(findings.exit_code))
 }
 
+/// An allocation profiler, as the command line names it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Profiler {
+    /// None, whatever the profile says.
+    None,
+    /// Samples by jemalloc.
+    Jemalloc,
+    /// Every allocation by dhat: exact, and 9 to 20 times slower in a window.
+    Dhat,
+}
+
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
-    let path = arguments.profile.as_deref().unwrap_or(Path::new("")); // clap asks for it
+    let path = arguments.plan.as_deref().unwrap_or(Path::new("")); // clap asks for it
     let mut profile = Profile::read(&profile_path(path))?;
     overrule(&mut profile, arguments)?;
     if let Some(url) = &profile.target.url {
         refuse_remote(url.get_ref(), arguments.allow_remote)?;
     }
+    prepare(&profile)?;
     let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
@@ -147,6 +207,7 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         profile.target.command.is_some(),
     )?;
     Ok(Setup {
+        windows: windows(&profile, &plan),
         profile,
         plan,
         out,
@@ -154,6 +215,15 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         command: env::args().collect(),
         begin: Begin::Anew,
     })
+}
+
+/// The windows in which allocations are profiled, if they are.
+fn windows(profile: &Profile, plan: &Plan) -> Vec<plan::Window> {
+    if profile.allocations.instrument == Instrument::None {
+        vec![]
+    } else {
+        plan::windows(profile, plan)
+    }
 }
 
 /// The setup with which a run was begun, to go on with it. An attached process may have another number now: `--pid` tells.
@@ -165,6 +235,7 @@ fn go_on(folder: &Path, arguments: &RunArguments) -> anyhow::Result<Setup> {
     } = resume::begun(folder)?;
     begun.pid = arguments.pid.or(begun.pid);
     overrule(&mut profile, &begun)?;
+    prepare(&profile)?;
     if let Some(url) = &profile.target.url {
         refuse_remote(url.get_ref(), begun.allow_remote)?;
     }
@@ -174,6 +245,7 @@ fn go_on(folder: &Path, arguments: &RunArguments) -> anyhow::Result<Setup> {
         profile.target.command.is_some(),
     )?;
     Ok(Setup {
+        windows: windows(&profile, &plan),
         profile,
         plan,
         out: folder.into(),
@@ -186,6 +258,9 @@ fn go_on(folder: &Path, arguments: &RunArguments) -> anyhow::Result<Setup> {
 /// What the command line says beats what the profile says.
 fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage> {
     let target = &mut profile.target;
+    if let Some(runtime) = arguments.runtime {
+        target.runtime = runtime.into();
+    }
     arguments.carriage.overrule(target);
     let spanned = |url: &String| Spanned::new(0..0, url.clone());
     if let Some(url) = &arguments.url {
@@ -205,11 +280,32 @@ fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage
         target.command = None;
         target.ready_file = None;
     }
+    if let Some(profiler) = arguments.profile {
+        profile.allocations.instrument = match profiler {
+            Profiler::None => Instrument::None,
+            Profiler::Jemalloc => Instrument::Jemalloc,
+            Profiler::Dhat => Instrument::Dhat,
+        };
+    }
     if !arguments.command.is_empty() {
         target.command = Some(Spanned::new(0..0, arguments.command.clone()));
         target.ready_file = None;
     }
+    exact_reference(profile);
     plant(profile, &arguments.defect)
+}
+
+/// The reference server is two programs, one for each profiler: the one that fits is started.
+fn exact_reference(profile: &mut Profile) {
+    if profile.allocations.instrument != Instrument::Dhat {
+        return;
+    }
+    if let Some(command) = &mut profile.target.command
+        && let Some(program) = command.get_mut().first_mut()
+        && Path::new(program.as_str()).file_name() == Some(OsStr::new(REFERENCE[0]))
+    {
+        *program = program.replace(REFERENCE[0], REFERENCE[1]);
+    }
 }
 
 fn plant(profile: &mut Profile, defects: &[String]) -> Result<(), Usage> {

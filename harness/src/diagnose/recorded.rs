@@ -60,6 +60,8 @@ impl Recorded {
             cleanup: Table::default(),
             events: self.events(),
             latency: Table::default(),
+            steps: Table::default(),
+            stacks: None,
             complaints: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    backlog,
     counters::Counter,
     envelope::Envelope,
     finding::{self, Findings},
@@ -22,6 +23,7 @@ use super::{
     rests::Rest,
     run,
     signal::Signal,
+    staircase,
     stats::order::{differences, least, median},
     verdict::{self, Evidence, Memory, Rules, Tolerance},
     zombies::Waiting,
@@ -31,8 +33,9 @@ use super::{
 const PAGE: f64 = 4096.0;
 
 /// Memory signals and the columns that hold them, the most believed first.
-const MEMORY: [(Signal, Series); 4] = [
+pub(super) const MEMORY: [(Signal, Series); 5] = [
     (Signal::Allocated, Series::Allocated),
+    (Signal::Heap, Series::Heap),
     (Signal::PssAnon, Series::PssAnon),
     (Signal::RssAnon, Series::Anon),
     (Signal::Rss, Series::Rss),
@@ -55,12 +58,16 @@ pub fn judge(recording: &Recording) -> Findings {
             .with(run::findings(recording))
             .with(generations::of_cleanup(recording));
     }
+    if recording.manifest.kind == staircase::KIND {
+        return staircase::judge(recording);
+    }
     let rows = Rows::of(recording);
     let evidence = gathered(recording, &rows);
     let rules = rules(recording);
     let judgement = verdict::judge(&evidence, &rules);
     finding::findings(&evidence, &judgement, &rules)
         .with(run::findings(recording))
+        .with(backlog::findings(recording))
         .with(limit::findings(recording, &judgement))
         .with(generations::findings(recording, &rows.generations))
 }
@@ -412,7 +419,7 @@ impl<'a> Rows<'a> {
     }
 
     fn precision(&self, signal: Signal, series: Series, recording: &Recording) -> Precision {
-        if signal == Signal::Allocated {
+        if matches!(signal, Signal::Allocated | Signal::Heap) {
             return Precision::exact(signal.floor());
         }
         let name = series.name();
@@ -495,7 +502,7 @@ impl<'a> Rows<'a> {
             seconds,
             cpu: growth("cpu_seconds"),
             memory_growth: growth("rss_bytes"),
-            heap_growth: growth("heap_allocated_bytes"),
+            heap_growth: growth(Series::Allocated.name()).or_else(|| growth(Series::Heap.name())),
             descriptors: number("fds", end),
             threads: number("threads", end),
         })

@@ -11,6 +11,8 @@ use super::{
     error::{ObserveError, sentence},
     generations::Generations,
     host::{self, HostWatch, SuspendWatch},
+    observer::ObserveConfig,
+    runtime::{RuntimeHeap, RuntimeWatch},
     sample::{Heap, Presence, Sample, Sockets, TargetReport, Tree},
     sock_diag::{self, SockDiag},
     tree::{Depth, TreeWatch},
@@ -27,6 +29,7 @@ pub(super) struct Eyes {
     tree: Option<TreeWatch>,
     sockets: SocketWatch,
     admin: Option<AdminWatch>,
+    runtime: RuntimeWatch,
     host: HostWatch,
     suspend: SuspendWatch,
     generations: Generations,
@@ -49,12 +52,13 @@ pub(super) enum Purpose {
 
 impl Eyes {
     pub(super) fn open(
-        pid: Option<u32>,
-        addr: SocketAddr,
-        admin: Option<Admin>,
+        config: ObserveConfig,
         clock: Clock,
         ports: Arc<PortBook>,
     ) -> Result<Self, ObserveError> {
+        let ObserveConfig {
+            pid, addr, admin, ..
+        } = config;
         Ok(Self {
             clock,
             tree: pid
@@ -63,6 +67,7 @@ impl Eyes {
                 .map_err(ObserveError::Target)?,
             sockets: SocketWatch::open(pid, addr, Arc::clone(&ports)),
             admin: admin.map(AdminWatch::open).transpose()?,
+            runtime: RuntimeWatch::open(config.runtime, addr.port(), clock),
             host: HostWatch::of(pid),
             suspend: SuspendWatch::start(),
             generations: Generations::default(),
@@ -110,6 +115,7 @@ impl Eyes {
             Some(admin) => admin.look(purpose, &self.clock, &mut gaps),
             None => (None, None),
         };
+        let runtime = self.ask_the_runtime(purpose, &mut gaps);
         let (presence, tree) = self.look_at_the_tree(purpose, &mut gaps);
         let restarts = match purpose {
             Purpose::Sample => std::mem::take(&mut self.restarts),
@@ -124,6 +130,7 @@ impl Eyes {
             tree,
             sockets: self.sockets.look(&mut gaps),
             target,
+            runtime,
             host: self.host.look(purpose, &mut gaps),
             own: host::own(&mut gaps),
             gaps,
@@ -132,6 +139,15 @@ impl Eyes {
 
     pub(super) fn admin(&mut self) -> Result<&mut AdminWatch, ObserveError> {
         self.admin.as_mut().ok_or(ObserveError::NoAdmin)
+    }
+
+    /// Before the tree: what the runtime gives back to the kernel is gone from it then.
+    fn ask_the_runtime(&mut self, purpose: Purpose, gaps: &mut Vec<String>) -> Option<RuntimeHeap> {
+        if purpose != Purpose::Settled {
+            return None;
+        }
+        let pids = self.tree.as_mut()?.pids();
+        self.runtime.settle(&pids, gaps)
     }
 
     fn look_at_the_tree(
@@ -353,6 +369,16 @@ impl AdminWatch {
         within: Duration,
     ) -> Result<Value, AdminError> {
         self.runtime.block_on(self.line.ask(what, body, within))
+    }
+
+    /// Asks for something large, and writes it where it is kept.
+    pub(super) fn fetch(
+        &self,
+        what: Ask,
+        keep: &mut File,
+        within: Duration,
+    ) -> Result<u64, AdminError> {
+        self.runtime.block_on(self.line.fetch(what, keep, within))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     net::SocketAddr,
     ops::ControlFlow,
     sync::{
@@ -20,12 +21,13 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    runtime::RuntimeConfig,
     sample::Sample,
 };
 use crate::timeline::{Clock, PortBook};
 
 /// What to look at, and how often.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObserveConfig {
     /// The head of the target's process tree; `None` if it cannot be seen.
     pub pid: Option<u32>,
@@ -33,6 +35,8 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// How to ask the target's runtime to tidy up.
+    pub runtime: RuntimeConfig,
     /// One sample each.
     pub every: Duration,
 }
@@ -55,6 +59,8 @@ enum Question {
     Roll(SyncSender<()>),
     Follow(u32, SyncSender<Result<(), ObserveError>>),
     ResumeAt(u64, SyncSender<()>),
+    Instrument(Ask, Option<Value>, SyncSender<Result<(), ObserveError>>),
+    Fetch(Ask, File, SyncSender<Result<u64, ObserveError>>),
     Stop,
 }
 
@@ -62,6 +68,8 @@ enum Question {
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
 const RETAIN_WITHIN: Duration = Duration::from_secs(30);
+/// A dump of a large heap stops the target for seconds, and comes as 100 MB.
+const FETCH_WITHIN: Duration = Duration::from_secs(120);
 
 impl Observer {
     /// Starts to sample.
@@ -74,13 +82,8 @@ impl Observer {
         ports: Arc<PortBook>,
         samples: SyncSender<Sample>,
     ) -> Result<Self, ObserveError> {
-        let ObserveConfig {
-            pid,
-            addr,
-            admin,
-            every,
-        } = config;
-        let eyes = Eyes::open(pid, addr, admin, clock, ports)?;
+        let every = config.every;
+        let eyes = Eyes::open(config, clock, ports)?;
         let (asks, questions) = sync_channel(4);
         let lost = Arc::new(AtomicU64::new(0));
         let watch = Watch {
@@ -133,6 +136,51 @@ impl Observer {
     /// If there is no admin listener, or it does not do it.
     pub fn release(&self) -> Result<(), ObserveError> {
         self.ask(Question::Release, RETAIN_WITHIN)?
+    }
+
+    /// Lets the target sample one allocation in 2^`lg_sample` bytes from now on, and forget what it sampled before.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn start_profile(&self, lg_sample: u8) -> Result<(), ObserveError> {
+        let body = Some(admin::profile_body(lg_sample));
+        self.ask(
+            |back| Question::Instrument(Ask::ProfileStart, body, back),
+            RETAIN_WITHIN,
+        )?
+    }
+
+    /// Writes what was sampled since and is live now to a file; how many bytes it is. No sample is taken meanwhile.
+    ///
+    /// # Errors
+    /// If there is no admin listener, it does not do it, or the file cannot be written.
+    pub fn fetch_profile(&self, file: File) -> Result<u64, ObserveError> {
+        self.ask(
+            |back| Question::Fetch(Ask::Profile, file, back),
+            FETCH_WITHIN,
+        )?
+    }
+
+    /// Lets the target note every allocation from now on.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn start_dhat(&self) -> Result<(), ObserveError> {
+        self.ask(
+            |back| Question::Instrument(Ask::DhatStart, None, back),
+            RETAIN_WITHIN,
+        )?
+    }
+
+    /// Ends that, and writes what was noted to a file; how many bytes it is.
+    ///
+    /// # Errors
+    /// If there is no admin listener, it does not do it, or the file cannot be written.
+    pub fn stop_dhat(&self, file: File) -> Result<u64, ObserveError> {
+        self.ask(
+            |back| Question::Fetch(Ask::DhatStop, file, back),
+            FETCH_WITHIN,
+        )?
     }
 
     /// The target's whole status as it sent it: defects, allocator, settings.
@@ -222,7 +270,8 @@ struct Watch {
 
 impl Watch {
     fn run(mut self, questions: &Receiver<Question>) {
-        let mut due = grid::next_point(self.clock.now(), self.every);
+        let mut last = self.clock.now();
+        let mut due = grid::next_point(last, self.every);
         loop {
             let wait = due.since(self.clock.now());
             match questions.recv_timeout(wait) {
@@ -234,6 +283,10 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {
                     let mut sample = self.eyes.look(Purpose::Sample);
                     sample.gaps = begun(&mut self.lasting, sample.gaps);
+                    let (missed, said) = grid::missed(last, sample.at, self.every);
+                    last = sample.at;
+                    self.lost.fetch_add(missed, Relaxed);
+                    sample.gaps.extend(said);
                     self.send(sample);
                     due = grid::next_point(self.clock.now(), self.every);
                 }
@@ -281,6 +334,12 @@ impl Watch {
                 self.eyes.resume_at(generation);
                 back.try_send(()).ok();
             }
+            Question::Instrument(what, body, back) => {
+                back.try_send(self.ask(what, body).map(drop)).ok();
+            }
+            Question::Fetch(what, file, back) => {
+                back.try_send(self.fetch(what, file)).ok();
+            }
             Question::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
@@ -289,6 +348,11 @@ impl Watch {
     fn ask(&mut self, what: Ask, body: Option<Value>) -> Result<Value, ObserveError> {
         let within = RETAIN_WITHIN.saturating_sub(Duration::from_secs(5));
         Ok(self.eyes.admin()?.ask(what, body, within)?)
+    }
+
+    fn fetch(&mut self, what: Ask, mut file: File) -> Result<u64, ObserveError> {
+        let within = FETCH_WITHIN.saturating_sub(Duration::from_secs(5));
+        Ok(self.eyes.admin()?.fetch(what, &mut file, within)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one look at the target finds. A missing reading is `None`, never zero.
 
+use super::runtime::RuntimeHeap;
 use crate::{plan::Leave, timeline::Elapsed};
 
 /// Everything seen at one moment.
@@ -20,6 +21,8 @@ pub struct Sample {
     pub sockets: Option<Sockets>,
     /// What the target says of itself.
     pub target: Option<TargetReport>,
+    /// What the target's runtime holds, right after it was asked to tidy up. Only in looks for a reading.
+    pub runtime: Option<RuntimeHeap>,
     /// The machine and the target's control group.
     pub host: Host,
     /// The harness itself.

@@ -43,6 +43,15 @@ pub(super) fn plan(profile: &Profile, assay: &Assay, seed: u64) -> Plan {
     }
 }
 
+/// What every dose of the profile plays, for those who play one at a time.
+pub(super) fn played(profile: &Profile, assay: &Assay) -> Vec<(Factor, Batch)> {
+    let index = |name: &str| parts::index(profile, name);
+    let dosed = dosed(assay, &index).into_iter();
+    dosed
+        .filter_map(|dosed| Some((dosed.factor, dosed.batch?)))
+        .collect()
+}
+
 /// What every dose of the profile plays, in the order of the regression.
 fn dosed(assay: &Assay, index: &impl Fn(&str) -> usize) -> Vec<Dosed> {
     let table = Table {

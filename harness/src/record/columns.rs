@@ -64,6 +64,10 @@ fn doses() -> Vec<Column<Counts>> {
             Some(c.ids_repeated as f64)
         }),
         column("ids_unknown_total", |c: &Counts| Some(c.ids_unknown as f64)),
+        column("carriers_opened_total", |c: &Counts| {
+            Some(c.carriers_opened as f64)
+        }),
+        column("live_carriers", |c: &Counts| Some(c.carriers() as f64)),
         column("events_total", |c: &Counts| Some(c.events as f64)),
         column("received_bytes_total", |c: &Counts| Some(c.bytes as f64)),
     ]);
@@ -96,9 +100,8 @@ pub(super) fn counts_at(table: &Table, row: usize) -> Counts {
         ids_lost: count("ids_lost_total"),
         ids_repeated: count("ids_repeated_total"),
         ids_unknown: count("ids_unknown_total"),
-        waits: 0,
-        waits_over: 0,
-        pending: 0,
+        carriers_opened: count("carriers_opened_total"),
+        ..Counts::default()
     }
 }
 
@@ -174,6 +177,9 @@ fn target() -> Vec<Column<Sample>> {
         "heap_resident_bytes" = |s| Some(s.target.as_ref()?.heap?.resident_bytes? as f64);
         "heap_mapped_bytes" = |s| Some(s.target.as_ref()?.heap?.mapped_bytes? as f64);
         "heap_metadata_bytes" = |s| Some(s.target.as_ref()?.heap?.metadata_bytes? as f64);
+        "runtime_live_bytes" = |s| Series::Heap.of(s);
+        "runtime_processes" = |s| Some(f64::from(s.runtime?.processes));
+        "runtime_asked_us" = |s| Some(s.runtime?.took.as_micros() as f64);
         "heap_retained_bytes" = |s| Some(s.target.as_ref()?.heap?.retained_bytes? as f64);
     }
 }
@@ -359,6 +365,7 @@ mod tests {
             ids_lost: number(),
             ids_repeated: number(),
             ids_unknown: number(),
+            carriers_opened: number(),
             ..Counts::default()
         };
         let columns = doses();

@@ -6,18 +6,25 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod heap;
 mod manifest;
 mod reader;
 mod rows;
+mod steps;
 mod table;
 mod writer;
 
 pub use self::{
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, TargetFacts},
+    heap::{
+        Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
+        VERSION as HEAP_VERSION,
+    },
+    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts},
     reader::{Done, Recording, RecordingError, manifest},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
+    steps::{Spread, StepRow},
     table::{Complaint, Table},
     writer::{RecordError, RunDir, Torn},
 };
@@ -34,16 +41,28 @@ pub mod files {
     pub const READINGS: &str = "readings.csv";
     /// What lingered after each cycle, and for how long.
     pub const CLEANUP: &str = "cleanup.csv";
+    /// One row a step of a step load; only in such a run.
+    pub const STEPS: &str = "steps.csv";
     /// Phases, alarms, deaths, gaps, losses.
     pub const EVENTS: &str = "events.csv";
     /// Percentiles of connect, first event and gap per interval.
     pub const LATENCY: &str = "latency.csv";
     /// The target's own output.
     pub const TARGET_LOG: &str = "target.log";
+    /// Allocation profiles: the folder of the dumps.
+    pub const HEAP: &str = "heap";
+    /// What was profiled, window by window.
+    pub const WINDOWS: &str = "heap/windows.json";
+    /// The dumps, read and symbolised.
+    pub const STACKS: &str = "heap/stacks.json";
     /// What was judged.
     pub const FINDINGS: &str = "findings.json";
     /// The report for people, in Markdown.
     pub const REPORT_MD: &str = "report.md";
+    /// One test case per judged factor.
+    pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
+    /// The report for people, as a page for a browser.
+    pub const REPORT_HTML: &str = "report.html";
 }

@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     columns, files,
+    heap::Stacks,
     manifest::{LAYOUT, Manifest},
     table::{Complaint, Table},
 };
@@ -47,6 +48,15 @@ pub enum RecordingError {
         /// Its layout.
         layout: u32,
     },
+    /// A file of `heap/` is damaged.
+    #[error("{path} cannot be used; `sse-soak profile RUN` makes it again from the dumps")]
+    NotJson {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A table has no header.
     #[error("{path} is not a table")]
     NotATable {
@@ -73,6 +83,10 @@ pub struct Recording {
     pub events: Table,
     /// Latencies.
     pub latency: Table,
+    /// Steps of a step load; empty in other runs.
+    pub steps: Table,
+    /// Allocation profiles, if the run has some.
+    pub stacks: Option<Stacks>,
     /// What could not be used, by file.
     pub complaints: Vec<(&'static str, Complaint)>,
 }
@@ -92,13 +106,20 @@ impl Recording {
             complaints.extend(found.into_iter().map(|complaint| (name, complaint)));
             Ok(table)
         };
+        let steps = if folder.join(files::STEPS).exists() {
+            table(files::STEPS, &[])?
+        } else {
+            Table::default()
+        };
         Ok(Self {
             manifest: manifest(folder)?,
+            stacks: Stacks::read(folder)?,
             samples: table(files::SAMPLES, &["phase"])?,
             readings: table(files::READINGS, &["kind"])?,
             cleanup: table(files::CLEANUP, &["of"])?,
             events: table(files::EVENTS, &["kind", "text"])?,
             latency: table(files::LATENCY, &["of"])?,
+            steps,
             complaints,
         })
     }
@@ -128,6 +149,7 @@ impl Recording {
         let both = [of(samples, sample), of(readings, reading)];
         let mut counts = both.into_iter().flatten().fold(Counts::default(), later);
         counts.ended[End::Stopped as usize] += counts.live();
+        counts.carriers_closed[Leave::Fin.index()] += counts.carriers();
         let number = |name: &str| reading.and_then(|row| readings.number(name, row));
         let most = |table: &Table, name: &str| {
             let values = table.numbers(name).unwrap_or_default().iter();

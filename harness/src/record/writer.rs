@@ -9,8 +9,10 @@ use std::{
 use super::{
     columns::{self, Column},
     files,
+    heap::Captured,
     manifest::Manifest,
     rows::{CleanupRow, EventRow, LatencyRow, ReadingRow, SampleRow},
+    steps::{self, StepRow},
 };
 
 /// Why nothing more can be recorded.
@@ -60,6 +62,8 @@ pub struct RunDir {
     cleanup: Csv,
     events: Csv,
     latency: Csv,
+    /// Made with its first row: only one kind of run has it.
+    steps: Option<Csv>,
 }
 
 impl RunDir {
@@ -144,6 +148,7 @@ impl RunDir {
             path: path.into(),
             sample_columns,
             reading_columns,
+            steps: None,
         })
     }
 
@@ -170,6 +175,32 @@ impl RunDir {
         let fresh = self.path.join(format!(".{name}.part"));
         fs::write(&fresh, text).map_err(|source| failed(&fresh, source))?;
         fs::rename(&fresh, &path).map_err(|source| failed(&path, source))
+    }
+
+    /// Makes a file in `heap/`, for a dump.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn dump(&self, name: &str) -> Result<File, RecordError> {
+        let folder = self.path.join(files::HEAP);
+        fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        let path = folder.join(name);
+        File::create(&path).map_err(|source| failed(&path, source))
+    }
+
+    /// Replaces `heap/windows.json` as a whole.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn captured(&self, captured: &Captured) -> Result<(), RecordError> {
+        let path = self.path.join(files::WINDOWS);
+        let fresh = path.with_extension("part");
+        let text = serde_json::to_string_pretty(captured).expect("plain data is JSON");
+        let folder = self.path.join(files::HEAP);
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&fresh, text + "\n"))
+            .and_then(|()| fs::rename(&fresh, &path))
+            .map_err(|source| failed(&path, source))
     }
 
     /// Appends a sample.
@@ -230,6 +261,18 @@ impl RunDir {
     pub fn event(&mut self, row: &EventRow) -> Result<(), RecordError> {
         self.events
             .append(&[row.at.to_string(), row.kind.name().into(), row.text.clone()])
+    }
+
+    /// Appends a step.
+    ///
+    /// # Errors
+    /// The row cannot be written.
+    pub fn step(&mut self, row: &StepRow) -> Result<(), RecordError> {
+        let csv = match &mut self.steps {
+            Some(csv) => csv,
+            none => none.insert(Csv::create(&self.path, files::STEPS, &steps::header())?),
+        };
+        csv.append(&steps::cells(row))
     }
 
     /// Appends latencies.

@@ -13,12 +13,15 @@ mod open;
 mod progress;
 mod quiet;
 mod resume;
+mod stairs;
 mod steps;
 mod stop;
 mod successor;
 mod url;
+mod windows;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
@@ -30,6 +33,7 @@ use self::{
     crew::Crew,
     exposure::Exposure,
     quiet::Baseline,
+    stairs::Stairs,
     successor::Search,
 };
 pub use self::{
@@ -46,8 +50,8 @@ use crate::{
     drive::{Farewell, Latency},
     isolate::Isolated,
     observe::{Observer, Sample},
-    plan::{Leave, Phase, Plan, Step},
-    profile::{Alarm, Profile},
+    plan::{Leave, Phase, Plan, Step, Window},
+    profile::{Alarm, Allocations, Profile},
     record::{Done, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
@@ -62,6 +66,8 @@ pub struct Setup {
     pub profile: Profile,
     /// The schedule made of it.
     pub plan: Plan,
+    /// The windows of an allocation profile after it, if one is asked for.
+    pub windows: Vec<Window>,
     /// The run directory; made by [`run`].
     pub out: PathBuf,
     /// The command line, for the manifest.
@@ -92,6 +98,8 @@ pub enum EndReason {
     TargetDied,
     /// An alarm asked for it.
     Alarm,
+    /// A stop condition of a step load was met.
+    Stopped,
     /// It could not go on.
     Failed,
 }
@@ -104,6 +112,7 @@ impl EndReason {
             Self::Interrupted => "interrupted",
             Self::TargetDied => "target-died",
             Self::Alarm => "alarm",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }
@@ -114,6 +123,7 @@ enum Halt {
     Interrupted,
     TargetDied(String),
     Alarm(String),
+    Stopped(String),
     Failed(SoakError),
 }
 
@@ -184,6 +194,7 @@ pub fn run(
                 .and_then(|()| conductor.say_how(setup))
                 .map_err(Halt::from)
                 .and_then(|()| conductor.play(&plan, progress))
+                .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
             conductor.close(halt)
         }
@@ -241,6 +252,12 @@ struct Conductor<'a> {
     /// What alarms have taken since latencies were written.
     latency: Latency,
     losses_said: usize,
+    /// Of a step load: the steps.
+    stairs: Option<Stairs>,
+    /// Counts before the step under way began.
+    before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
     /// For whom to look when the target is gone.
@@ -249,6 +266,8 @@ struct Conductor<'a> {
     leftover: Option<String>,
     /// What the load had done before this conductor.
     before: Counts,
+    allocations: Allocations,
+    drain_within: Duration,
 }
 
 /// Where the run is.
@@ -291,6 +310,7 @@ impl<'a> Conductor<'a> {
         } = stages;
         let before = tally.counts();
         Self {
+            stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
             manifest,
             clock,
@@ -318,6 +338,8 @@ impl<'a> Conductor<'a> {
             actor: Actor::new(&setup.out),
             latency: Latency::default(),
             losses_said: 0,
+            before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
             asked_alive: clock.now(),
             leftover,
             before,
@@ -328,6 +350,8 @@ impl<'a> Conductor<'a> {
                 let within = setup.profile.target.ready_within.get();
                 Search::at(addr, within, standing.collect())
             }),
+            allocations: setup.profile.allocations.clone(),
+            drain_within: setup.profile.run.drain_within(),
         }
     }
 
@@ -386,6 +410,9 @@ impl<'a> Conductor<'a> {
         if matches!(step.phase, Phase::Dose | Phase::Load) {
             self.before_dose = self.crew.counts();
         }
+        if step.phase == Phase::Hold {
+            self.before_step = self.crew.counts();
+        }
         self.crew.play(self.now.began, &step.batches);
         Ok(())
     }
@@ -435,6 +462,9 @@ impl<'a> Conductor<'a> {
             self.event(EventKind::Restart, restart.clone())?;
         }
         let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        if let Some(stairs) = &mut self.stairs {
+            stairs.see(&sample);
+        }
         progress(&told);
         let row = SampleRow {
             phase: self.now.phase,
@@ -489,6 +519,7 @@ impl<'a> Conductor<'a> {
             ("first-event", &latency.first_event),
             ("gap", &latency.gap),
             ("late", &latency.late),
+            ("answer", &latency.answer),
         ] {
             if histogram.is_empty() {
                 continue;
@@ -511,6 +542,7 @@ impl<'a> Conductor<'a> {
 
     /// Stops everything, in the order in which nothing can hang on anything, and writes how it ended.
     fn close(mut self, halt: Option<Halt>) -> Result<EndReason, SoakError> {
+        let step = self.write_step(); // a step that was cut short is written as far as it got
         self.crew.stop();
         self.manifest.target.status_at_end = self.observer.status_json();
         let (reason, text, error) = match halt {
@@ -530,6 +562,7 @@ impl<'a> Conductor<'a> {
                 format!("stopped by an alarm: {text}"),
                 None,
             ),
+            Some(Halt::Stopped(text)) => (EndReason::Stopped, format!("stopped: {text}"), None),
             Some(Halt::Failed(error)) => (EndReason::Failed, error.chain(), Some(error)),
         };
         let ended = Ended {
@@ -547,6 +580,7 @@ impl<'a> Conductor<'a> {
         let said = unsaid
             .into_iter()
             .try_for_each(|lost| self.event(EventKind::Loss, lost))
+            .and_then(|()| step.map(|_| ()))
             .and_then(|()| self.event(kind, text))
             .and_then(|()| Ok(self.dir.manifest(&self.manifest)?));
         self.observer.stop();

@@ -1,6 +1,7 @@
 //! Opening a run: the folder, the target, the observer and the load, in the order in which each can find the last.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     num::NonZeroU32,
@@ -20,10 +21,10 @@ use super::{
 use crate::{
     drive::{DriveConfig, Limits, Transport},
     isolate::{self, Isolated},
-    observe::{Admin, ObserveConfig, Observer},
+    observe::{Admin, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor, RuntimeConfig},
     plan::{Segment, SessionUse},
-    profile::{Kind, Profile, TargetSpec},
-    record::{Done, Manifest, PlanFacts, RecordError, SoakFacts, TargetFacts, files},
+    profile::{Kind, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
+    record::{Done, Manifest, PlanFacts, RecordError, SoakFacts, StepsFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
 };
@@ -46,12 +47,11 @@ pub(super) fn stages(
     done: Option<&Done>,
 ) -> Result<Stages, SoakError> {
     let spec = &setup.profile.target;
-    let run = Placeholder(
-        setup
-            .out
-            .canonicalize()
-            .unwrap_or_else(|_| setup.out.clone()),
-    );
+    let out = setup.out.canonicalize();
+    let run = Placeholder {
+        run: out.unwrap_or_else(|_| setup.out.clone()),
+        profile: setup.profile.folder.clone(),
+    };
     let written = spec
         .url
         .as_ref()
@@ -62,7 +62,8 @@ pub(super) fn stages(
         Some(_) => clear_away(manifest, spec, &run)?,
         None => None,
     };
-    let (target, ready) = reach(spec, &run, known, stop, clock)?;
+    let door = door(spec)?;
+    let (target, ready) = reach(spec, &run, door.as_ref(), known, stop, clock)?;
     let addr = known.or(ready.addr).ok_or_else(nowhere)?;
     let url = written.unwrap_or_else(|| Url {
         secure: spec.tls.is_some(),
@@ -70,6 +71,10 @@ pub(super) fn stages(
         path: "/".into(),
     });
     let transport = url.transport(&carriage(spec, &run));
+    let steps = setup.plan.steps.iter();
+    transport
+        .plays(steps.flat_map(|step| &step.batches))
+        .map_err(SoakError::Transport)?;
     manifest.target.url = format!("{}://{addr}", transport.scheme());
     manifest.target.notes = transport.notes();
     let process = target.process();
@@ -85,6 +90,7 @@ pub(super) fn stages(
         pid: target.pid(),
         addr,
         admin: admin(spec, &run, &ready)?,
+        runtime: runtime(spec, door),
         every: setup.profile.sample_every.get(),
     };
     let observer = Observer::start(observe, *clock, Arc::clone(&ports), sender)?;
@@ -120,8 +126,8 @@ fn clear_away(
     let leftover = resume::stop_leftover(manifest, spec.stop_within.get());
     let ready_file = spec.ready_file.as_ref();
     let ready_file = ready_file.map(|file| PathBuf::from(run.fill(file)));
-    resume::clear(&run.0, ready_file.as_deref()).map_err(|source| RecordError::Write {
-        path: run.0.clone(),
+    resume::clear(&run.run, ready_file.as_deref()).map_err(|source| RecordError::Write {
+        path: run.run.clone(),
         source,
     })?;
     Ok(leftover)
@@ -184,12 +190,34 @@ fn drive(
     }
 }
 
-/// `{run}` in a profile's strings.
-struct Placeholder(PathBuf);
+/// `{run}` and `{profile}` in a profile's strings.
+struct Placeholder {
+    run: PathBuf,
+    profile: PathBuf,
+}
 
 impl Placeholder {
     fn fill(&self, text: &str) -> String {
-        text.replace("{run}", &self.0.to_string_lossy())
+        text.replace("{run}", &self.run.to_string_lossy())
+            .replace("{profile}", &self.profile.to_string_lossy())
+    }
+}
+
+/// Where Python processes of a target that we start come to. Whether it is Python is seen when they come: to others it is nothing.
+fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
+    let wanted = matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Python);
+    if !wanted || spec.command.is_none() {
+        return Ok(None);
+    }
+    PythonDoor::open().map(Some).map_err(SoakError::Door)
+}
+
+fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
+    match spec.runtime {
+        RuntimeSpec::Auto => RuntimeConfig::Auto(door),
+        RuntimeSpec::Python => RuntimeConfig::Python(door),
+        RuntimeSpec::Node => RuntimeConfig::Node,
+        RuntimeSpec::None => RuntimeConfig::None,
     }
 }
 
@@ -197,6 +225,7 @@ impl Placeholder {
 fn reach(
     spec: &TargetSpec,
     run: &Placeholder,
+    door: Option<&PythonDoor>,
     known: Option<SocketAddr>,
     stop: &Stop,
     clock: &Clock,
@@ -205,7 +234,7 @@ fn reach(
         return Err(nowhere());
     }
     let mut target = match (&spec.command, spec.pid, known) {
-        (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run))?,
+        (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run, door))?,
         (None, Some(pid), Some(addr)) => Target::attach(pid, addr)?,
         (None, None, Some(addr)) => Target::attach_by_addr(addr)?.unwrap_or_else(Target::remote),
         (None, _, None) => {
@@ -256,21 +285,49 @@ fn wait(
     }
 }
 
-fn launch(spec: &TargetSpec, command: &[String], run: &Placeholder) -> Launch {
+fn launch(
+    spec: &TargetSpec,
+    command: &[String],
+    run: &Placeholder,
+    door: Option<&PythonDoor>,
+) -> Launch {
     let mut command: Vec<String> = command.iter().map(|word| run.fill(word)).collect();
     command[0] = beside_us(&command[0]);
     Launch {
         command,
-        env: spec
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), run.fill(value)))
-            .collect(),
-        dir: spec.dir.clone(),
-        log: run.0.join(files::TARGET_LOG),
+        env: environment(spec, run, door),
+        dir: spec.dir.as_ref().map(|dir| run.fill(dir).into()),
+        log: run.run.join(files::TARGET_LOG),
         log_limit: spec.log_limit,
         huge_pages: spec.huge_pages,
     }
+}
+
+/// What the profile adds to our own environment, and what the target's runtime needs to be asked.
+fn environment(
+    spec: &TargetSpec,
+    run: &Placeholder,
+    door: Option<&PythonDoor>,
+) -> Vec<(String, String)> {
+    let written = spec.env.iter();
+    let mut all: BTreeMap<String, String> = written
+        .map(|(name, value)| (name.clone(), run.fill(value)))
+        .collect();
+    let known = |all: &BTreeMap<String, String>, name: &str| {
+        all.get(name).cloned().or_else(|| env::var(name).ok())
+    };
+    if let Some(door) = door {
+        let path = known(&all, "PYTHONPATH");
+        all.extend(door.environment(path.as_deref()));
+    }
+    if matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Node) {
+        let (name, option) = NODE_OPTIONS;
+        let before = known(&all, name).unwrap_or_default();
+        if !before.contains("--inspect") {
+            all.insert(name.into(), format!("{before} {option}").trim().into());
+        }
+    }
+    all.into_iter().collect()
 }
 
 /// A bare program name that lies beside our own binary: the reference server.
@@ -338,6 +395,7 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             tolerances: profile.tolerances,
             longest_s: setup.plan.longest().as_secs_f64(),
             soak: soak_facts(profile),
+            steps: steps_facts(profile),
             forecast: profile.forecast.clone(),
         },
         host: host(setup.isolated),
@@ -374,6 +432,31 @@ pub fn fingerprint(text: &str) -> String {
 pub(super) fn boot_id() -> serde_json::Value {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map_or(serde_json::Value::Null, |id| id.trim().into())
+}
+
+fn steps_facts(profile: &Profile) -> Option<StepsFacts> {
+    let Kind::Steps(steps) = &profile.run else {
+        return None;
+    };
+    let (think_s, every_s) = match steps.pace {
+        Pace::Closed { think } => {
+            let think = think.map_or(0.0, |think| think.get().as_secs_f64());
+            (Some(think), None)
+        }
+        Pace::Open { every } => (None, Some(every.get().as_secs_f64())),
+    };
+    Some(StepsFacts {
+        users: steps.users.get_ref().clone(),
+        hold_s: steps.hold.get().as_secs_f64(),
+        rest_s: steps.rest.get().as_secs_f64(),
+        think_s,
+        every_s,
+        stops: (&steps.stop).into(),
+        limit_bytes: match steps.limit {
+            OwnLimit::Size(size) => Some(size.0),
+            OwnLimit::Cgroup => None,
+        },
+    })
 }
 
 /// Wall time for a person and for other machines.

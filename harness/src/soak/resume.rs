@@ -37,6 +37,10 @@ pub fn may_resume(manifest: &Manifest) -> Result<(), SoakError> {
             manifest.layout
         ));
     }
+    if manifest.plan.steps.is_some() {
+        let why = "a step load is not gone on with: its knee is looked for in one go";
+        return refuse(why.into());
+    }
     match manifest.ended.as_ref() {
         Some(ended) if !["interrupted", "failed"].contains(&ended.reason.as_str()) => {
             refuse(format!("it has ended: {}", ended.text))

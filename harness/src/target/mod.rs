@@ -11,6 +11,7 @@ pub mod cgroup;
 mod error;
 mod family;
 mod guard;
+pub mod image;
 mod launch;
 mod life;
 mod log;

@@ -4,10 +4,14 @@
 mod alarms;
 mod bench;
 mod cleanup;
+mod day;
 mod endings;
 mod forecast;
 mod isolated;
 mod refusals;
 mod restarts;
+mod resumes;
+mod see;
 mod soak;
+mod steps;
 mod verdicts;
