@@ -14,6 +14,8 @@ mod init;
 mod isolated;
 mod profile;
 mod refusals;
+mod restarts;
+mod resumes;
 mod see;
 mod soak;
 mod steps;
