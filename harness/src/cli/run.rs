@@ -126,7 +126,7 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     let judged = judge(&setup.out, arguments.format)?;
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
-        EndReason::Alarm => Exit::Alarm,
+        EndReason::Alarm | EndReason::Stopped => Exit::Alarm,
         EndReason::Interrupted => Exit::Inconclusive,
         EndReason::Finished | EndReason::Failed => judged,
     })

@@ -62,15 +62,15 @@ pub fn findings(recording: &Recording, judgement: &Judgement) -> Option<Finding>
 }
 
 /// Where the target stands, bytes.
-struct Stand {
-    limit: f64,
-    now: f64,
+pub(super) struct Stand {
+    pub(super) limit: f64,
+    pub(super) now: f64,
     /// What the connections of the busiest hour need.
     busy: f64,
     of: &'static str,
 }
 
-fn stand(recording: &Recording, asked: &Asked, signal: Signal) -> Option<Stand> {
+pub(super) fn stand(recording: &Recording, asked: &Asked, signal: Signal) -> Option<Stand> {
     let (samples, readings) = (&recording.samples, &recording.readings);
     let cgroup = || {
         Some((

@@ -13,8 +13,10 @@
 //! Cost: a day's soak (287 rows, six looks) is judged in 0.1 s, and its 86,400 seconds are read in as much again.
 //! Never acts on a verdict and never writes one: that is the business of the report and of the command line.
 pub mod assay;
+pub mod backlog;
 pub mod cleanup;
 pub mod compare;
+pub mod compare_steps;
 pub mod counters;
 pub mod design;
 pub mod envelope;
@@ -22,6 +24,7 @@ pub mod factors;
 pub mod finding;
 pub mod forecast;
 pub mod forgotten;
+mod generations;
 pub mod interval;
 pub mod lag;
 pub mod limit;
@@ -33,11 +36,14 @@ pub mod run;
 pub mod sequence;
 pub mod signal;
 pub mod soak;
+pub mod staircase;
 pub mod stats;
 pub mod trace;
 pub mod verdict;
 pub mod zombies;
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -30,6 +30,7 @@ use super::{
     reconnect::{Comebacks, Resume},
     timers::{Armed, Timers},
     trouble::{Problem, Trouble},
+    users::Users,
     vanish::{Vanished, can_vanish},
     world::World,
 };
@@ -60,6 +61,7 @@ pub(super) struct Engine {
     pacer: Pacer,
     /// Clients that wait to come back.
     comebacks: Comebacks,
+    users: Users,
     clients: Slab<Client>,
     vanished: Vanished,
     timers: Timers,
@@ -88,6 +90,7 @@ impl Engine {
             commands,
             pacer: Pacer::new(config.segment),
             comebacks: Comebacks::default(),
+            users: Users::default(),
             clients: Slab::new(),
             vanished: Vanished::default(),
             timers: Timers::default(),
@@ -136,6 +139,7 @@ impl Engine {
             self.timers.first(),
             self.pacer.first_due(),
             self.comebacks.first_due(),
+            self.users.first_due(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(next.since(self.clock.now()))
@@ -182,15 +186,18 @@ impl Engine {
     /// Sends these away, and takes those of them who are still to come off the plan.
     fn dismiss(&mut self, dismissed: impl Fn(Stay) -> bool) {
         let before = self.pacer.pending();
-        let waiting = self.comebacks.len();
+        let waiting = self.waiting();
         let is_dismissed = |stays: Stays| match stays {
             Stays::Standing => dismissed(Stay::Standing),
             _ => dismissed(Stay::ToTheEnd),
         };
         self.pacer.forget(&dismissed);
         self.comebacks.forget(is_dismissed);
+        if dismissed(Stay::ToTheEnd) {
+            self.users.forget();
+        }
         self.no_longer_pending(before - self.pacer.pending());
-        self.no_longer_waiting(waiting - self.comebacks.len());
+        self.no_longer_waiting(waiting - self.waiting());
         let now = self.clock.now();
         let keys = self
             .clients
@@ -213,9 +220,10 @@ impl Engine {
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         self.no_longer_pending(self.pacer.pending());
-        self.no_longer_waiting(self.comebacks.len());
+        self.no_longer_waiting(self.waiting());
         self.pacer.forget(|_| true);
         self.comebacks.forget(|_| true);
+        self.users.forget();
         let keys: Vec<_> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.remove(key, End::Stopped);
@@ -370,10 +378,30 @@ impl Engine {
     fn remove(&mut self, key: usize, end: End) {
         let client = self.take(key);
         let was_connected = client.connection.is_connected();
+        self.user_done(client.connection.number, end);
         // The close comes first: whoever counts us as gone finds us gone.
         let leave = client.leave;
         drop(client);
         self.world.tally.note_end(leave, end, was_connected);
+    }
+
+    /// Clients who are to open again at some time.
+    fn waiting(&self) -> u64 {
+        self.comebacks.len() + self.users.thinking()
+    }
+
+    /// A user's conversation has ended: it is timed if it went as planned. Who begins again waits before he is gone.
+    fn user_done(&mut self, number: u64, end: End) {
+        let now = self.clock.now();
+        let Some((due, goes_on)) = self.users.ended(number, end.is_error(), now) else {
+            return;
+        };
+        if end == End::AsPlanned {
+            record(&mut self.world.latency.answer, now.since(due));
+        }
+        if goes_on {
+            Tally::add(&self.world.tally.waits, 1);
+        }
     }
 
     /// Takes a client out of everything that knows it.
@@ -385,13 +413,16 @@ impl Engine {
     }
 
     fn open_what_is_due(&mut self) {
-        if self.pacer.pending() + self.comebacks.len() == 0 {
+        if self.pacer.pending() + self.waiting() == 0 {
             return;
         }
         for _ in 0..MOST_OPENINGS {
             let now = self.clock.now();
             if let Some(resume) = self.comebacks.next(now) {
                 self.open(resume.opening, Some(resume), now);
+                self.no_longer_waiting(1);
+            } else if let Some(opening) = self.users.next(now) {
+                self.open(opening, None, now);
                 self.no_longer_waiting(1);
             } else if let Next::Open(opening) = self.pacer.next(now) {
                 self.open(opening, self.world.resume(&opening), now);
@@ -403,8 +434,10 @@ impl Engine {
     }
 
     fn open(&mut self, opening: Opening, mut resume: Option<Box<Resume>>, now: Elapsed) {
+        self.users.begins(&opening);
         if let Err(what) = self.try_open(&opening, &mut resume, now) {
             Tally::add(&self.world.tally.not_opened, 1);
+            self.user_done(opening.number, End::ConnectFailed);
             self.world.problems.note(what, &[]);
         }
         // What was not taken along belongs to one who could not be opened.
@@ -468,6 +501,7 @@ impl Engine {
             }
             Err(source) => {
                 self.world.note(&Trouble::Connect { addr, source }, "");
+                self.user_done(opening.number, End::ConnectFailed);
                 let tally = &self.world.tally;
                 tally.note_end(opening.leave, End::ConnectFailed, false);
             }

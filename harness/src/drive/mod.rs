@@ -25,6 +25,7 @@ pub mod sse;
 mod timers;
 mod tls;
 mod trouble;
+mod users;
 mod vanish;
 mod world;
 

@@ -8,8 +8,11 @@ use tokio::runtime::Runtime;
 
 use super::{
     admin::{self, Admin, AdminError, AdminLine, Ask},
+    backoff::Backoff,
     error::{ObserveError, sentence},
+    generations::Generations,
     host::{self, HostWatch, SuspendWatch},
+    metrics::MetricsWatch,
     observer::ObserveConfig,
     runtime::{RuntimeHeap, RuntimeWatch},
     sample::{Heap, Presence, Sample, Sockets, TargetReport, Tree},
@@ -28,9 +31,15 @@ pub(super) struct Eyes {
     tree: Option<TreeWatch>,
     sockets: SocketWatch,
     admin: Option<AdminWatch>,
+    metrics: Option<MetricsWatch>,
     runtime: RuntimeWatch,
     host: HostWatch,
     suspend: SuspendWatch,
+    generations: Generations,
+    /// What made the generation rise, until a sample of the grid tells it.
+    restarts: Vec<String>,
+    ports: Arc<PortBook>,
+    addr: SocketAddr,
 }
 
 /// Why a look is made.
@@ -59,12 +68,46 @@ impl Eyes {
                 .map(TreeWatch::of)
                 .transpose()
                 .map_err(ObserveError::Target)?,
-            sockets: SocketWatch::open(pid, addr, ports),
+            sockets: SocketWatch::open(pid, addr, Arc::clone(&ports)),
             admin: admin.map(AdminWatch::open).transpose()?,
+            metrics: config.metrics.map(MetricsWatch::open).transpose()?,
             runtime: RuntimeWatch::open(config.runtime, addr.port(), clock),
             host: HostWatch::of(pid),
             suspend: SuspendWatch::start(),
+            generations: Generations::default(),
+            restarts: Vec::new(),
+            ports,
+            addr,
         })
+    }
+
+    /// From now on whoever is there carries the target's memory.
+    pub(super) fn take_roll(&mut self) {
+        if let Some(tree) = &mut self.tree {
+            tree.look(Depth::Quick, &mut Vec::new());
+            self.generations.take_roll(tree.root(), tree.seen());
+        }
+    }
+
+    /// Looks at another root from now on: the target was replaced.
+    pub(super) fn follow(&mut self, pid: u32) -> Result<(), ObserveError> {
+        let mut tree = TreeWatch::of(pid).map_err(ObserveError::Target)?;
+        tree.look(Depth::Quick, &mut Vec::new());
+        self.generations.follow(tree.root(), tree.seen());
+        self.tree = Some(tree);
+        self.sockets = SocketWatch::open(Some(pid), self.addr, Arc::clone(&self.ports));
+        self.host = HostWatch::of(Some(pid));
+        Ok(())
+    }
+
+    /// The run was resumed: counts generations on from there.
+    pub(super) const fn resume_at(&mut self, generation: u64) {
+        self.generations.resume_at(generation);
+    }
+
+    /// Takes back what a sample that nobody took would have told.
+    pub(super) fn tell_again(&mut self, restarts: Vec<String>) {
+        self.restarts.splice(0..0, restarts);
     }
 
     /// The target's own counters first: what asking costs it is in the memory that is read after.
@@ -76,12 +119,24 @@ impl Eyes {
             Some(admin) => admin.look(purpose, &self.clock, &mut gaps),
             None => (None, None),
         };
+        let told = self.metrics.as_mut();
+        let told = told.and_then(|metrics| metrics.look(&self.clock, &mut gaps));
+        let target = match (target, told) {
+            (Some(target), Some(told)) => Some(target.or(told)),
+            (target, told) => target.or(told),
+        };
         let runtime = self.ask_the_runtime(purpose, &mut gaps);
         let (presence, tree) = self.look_at_the_tree(purpose, &mut gaps);
+        let restarts = match purpose {
+            Purpose::Sample => std::mem::take(&mut self.restarts),
+            Purpose::Poll | Purpose::Settled => Vec::new(),
+        };
         Sample {
             at,
             settled: settled.is_some(),
             presence,
+            generation: Some(self.generations.number()),
+            restarts,
             tree,
             sockets: self.sockets.look(&mut gaps),
             target,
@@ -114,10 +169,15 @@ impl Eyes {
             Purpose::Poll => Depth::Quick,
             Purpose::Sample | Purpose::Settled => Depth::Full,
         };
-        match &mut self.tree {
-            Some(tree) => tree.look(depth, gaps),
-            None => (Presence::Unseen, None),
+        let Some(tree) = &mut self.tree else {
+            return (Presence::Unseen, None);
+        };
+        let (presence, sums) = tree.look(depth, gaps);
+        if presence == Presence::Alive {
+            let restarts = self.generations.look(&tree.seen());
+            self.restarts.extend(restarts);
         }
+        (presence, sums)
     }
 }
 
@@ -232,8 +292,7 @@ fn enter_network_of(pid: u32) -> io::Result<()> {
 pub(super) struct AdminWatch {
     line: AdminLine,
     runtime: Runtime,
-    hung: u32,
-    ask_again: Duration,
+    backoff: Backoff,
 }
 
 /// A counter is worth waiting this long; a target that is busy may still answer, and one that hangs costs one sample.
@@ -254,8 +313,7 @@ impl AdminWatch {
         Ok(Self {
             line,
             runtime,
-            hung: 0,
-            ask_again: Duration::ZERO,
+            backoff: Backoff::default(),
         })
     }
 
@@ -268,13 +326,14 @@ impl AdminWatch {
     ) -> (Option<Heap>, Option<TargetReport>) {
         let settled = (purpose == Purpose::Settled).then(|| self.settle());
         let settled = settled.and_then(|heap| noted(heap, gaps));
-        let patient = purpose != Purpose::Settled && clock.now().0 < self.ask_again;
+        let patient = purpose != Purpose::Settled && self.backoff.waits(clock);
         if patient {
             gaps.push("the target's admin listener hung and is left alone for a while".into());
             return (None, None);
         }
         let status = self.ask(Ask::Status, None, STATUS_WITHIN);
-        self.note_whether_it_hangs(&status, clock);
+        let hung = matches!(status, Err(AdminError::TimedOut { .. }));
+        self.backoff.note(hung, clock);
         let report = noted(status, gaps).map(|status| {
             let mut problems = Vec::new();
             let report = admin::report(&status, &mut problems);
@@ -298,17 +357,6 @@ impl AdminWatch {
             what: Ask::Settle,
             field: "allocated_bytes",
         })
-    }
-
-    fn note_whether_it_hangs(&mut self, answer: &Result<Value, AdminError>, clock: &Clock) {
-        const LONGEST: Duration = Duration::from_secs(30);
-        if matches!(answer, Err(AdminError::TimedOut { .. })) {
-            self.hung = (self.hung + 1).min(6);
-            let pause = Duration::from_secs(1 << (self.hung - 1)).min(LONGEST);
-            self.ask_again = clock.now().0 + pause;
-        } else {
-            self.hung = 0;
-        }
     }
 
     /// Asks one thing of the target.

@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,6 +20,7 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    metrics::MetricsConfig,
     runtime::RuntimeConfig,
     sample::Sample,
 };
@@ -34,6 +35,8 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// The target's metrics endpoint.
+    pub metrics: Option<MetricsConfig>,
     /// How to ask the target's runtime to tidy up.
     pub runtime: RuntimeConfig,
     /// One sample each.
@@ -55,6 +58,9 @@ enum Question {
     Status(SyncSender<Result<Value, ObserveError>>),
     Retain(Value, SyncSender<Result<Retained, ObserveError>>),
     Release(SyncSender<Result<(), ObserveError>>),
+    Roll(SyncSender<()>),
+    Follow(u32, SyncSender<Result<(), ObserveError>>),
+    ResumeAt(u64, SyncSender<()>),
     Stop,
 }
 
@@ -133,6 +139,30 @@ impl Observer {
     /// The target's whole status as it sent it: defects, allocator, settings.
     pub fn status_json(&self) -> Option<Value> {
         self.ask(Question::Status, LOOK_WITHIN).ok()?.ok()
+    }
+
+    /// Calls the roll of the target's processes, with nobody connected: from now on each of them that is replaced makes a new generation.
+    ///
+    /// # Errors
+    /// [`ObserveError::NoAnswer`].
+    pub fn take_roll(&self) -> Result<(), ObserveError> {
+        self.ask(Question::Roll, LOOK_WITHIN)
+    }
+
+    /// Looks at another root from now on, which is a new generation.
+    ///
+    /// # Errors
+    /// If that process is not there.
+    pub fn follow(&self, pid: u32) -> Result<(), ObserveError> {
+        self.ask(|back| Question::Follow(pid, back), LOOK_WITHIN)?
+    }
+
+    /// Counts generations from this one on: the run was resumed.
+    ///
+    /// # Errors
+    /// [`ObserveError::NoAnswer`].
+    pub fn resume_at(&self, generation: u64) -> Result<(), ObserveError> {
+        self.ask(|back| Question::ResumeAt(generation, back), LOOK_WITHIN)
     }
 
     /// Samples that nobody took in time.
@@ -214,9 +244,12 @@ impl Watch {
     }
 
     /// A full queue loses the sample; the loss is counted, and every report shows it.
-    fn send(&self, sample: Sample) {
-        if self.samples.try_send(sample).is_err() {
+    fn send(&mut self, sample: Sample) {
+        if let Err(TrySendError::Full(sample) | TrySendError::Disconnected(sample)) =
+            self.samples.try_send(sample)
+        {
             self.lost.fetch_add(1, Relaxed);
+            self.eyes.tell_again(sample.restarts);
         }
     }
 
@@ -237,6 +270,17 @@ impl Watch {
             }
             Question::Release(back) => {
                 back.try_send(self.ask(Ask::Release, None).map(drop)).ok();
+            }
+            Question::Roll(back) => {
+                self.eyes.take_roll();
+                back.try_send(()).ok();
+            }
+            Question::Follow(pid, back) => {
+                back.try_send(self.eyes.follow(pid)).ok();
+            }
+            Question::ResumeAt(generation, back) => {
+                self.eyes.resume_at(generation);
+                back.try_send(()).ok();
             }
             Question::Stop => return ControlFlow::Break(()),
         }

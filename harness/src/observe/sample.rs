@@ -12,6 +12,9 @@ pub struct Sample {
     pub settled: bool,
     /// Whether the target's root process is there. [`Presence::Gone`] is a fact, not a gap.
     pub presence: Presence,
+    /// The generation of the target: rises whenever the level of its memory cannot be continued (a worker was replaced, another root
+    /// listens, the run was resumed). `None`: nobody looked.
+    pub generation: Option<u64>,
     /// The target's process tree.
     pub tree: Option<Tree>,
     /// The target's sockets, as its kernel reports them.
@@ -26,6 +29,8 @@ pub struct Sample {
     pub own: Own,
     /// What could not be read, and why: one sentence each. In the samples of the grid, only what the sample before did not say already.
     pub gaps: Vec<String>,
+    /// What made the generation rise since the sample before, a sentence each. Only in the samples of the grid.
+    pub restarts: Vec<String>,
 }
 
 /// Whether the target's root process is there. How it ended, its parent knows: see `target`.
@@ -132,6 +137,25 @@ pub struct TargetReport {
     pub tasks_live: Option<u64>,
     /// Its allocator's account.
     pub heap: Option<Heap>,
+}
+
+impl TargetReport {
+    /// What is missing here is taken from another report.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            connections_live: self.connections_live.or(other.connections_live),
+            connections_opened_total: self
+                .connections_opened_total
+                .or(other.connections_opened_total),
+            streams_live: self.streams_live.or(other.streams_live),
+            sessions_live: self.sessions_live.or(other.sessions_live),
+            sessions_created_total: self.sessions_created_total.or(other.sessions_created_total),
+            sessions_removed_total: self.sessions_removed_total.or(other.sessions_removed_total),
+            events_total: self.events_total.or(other.events_total),
+            tasks_live: self.tasks_live.or(other.tasks_live),
+            heap: self.heap.or(other.heap),
+        }
+    }
 }
 
 /// An allocator's account, bytes.

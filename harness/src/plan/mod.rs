@@ -18,6 +18,8 @@ mod script;
 mod segment;
 mod soak;
 mod step;
+mod steps;
+mod stop;
 
 use std::time::Duration;
 
@@ -26,12 +28,14 @@ use serde::Serialize;
 pub use self::{
     batch::{Batch, Stay},
     design::Design,
-    manners::{Manners, Network, Reconnect},
+    manners::{Again, Manners, Network, Reconnect, User},
+    parts::ARRIVALS,
     script::{
         Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, Script, SessionUse, Unit,
     },
     segment::Segment,
     step::{Length, Phase, Retain, Step},
+    stop::{Condition, Met, Seen, Stops},
 };
 use crate::profile::{Kind, Profile};
 pub use crate::units::{Factor, Leave, UnknownFactor};
@@ -72,6 +76,7 @@ impl Plan {
             Kind::Assay(assay) => assay::plan(profile, assay, seed),
             Kind::Cleanup(cleanup) => cleanup::plan(profile, cleanup, seed),
             Kind::Soak(soak) => soak::plan(profile, soak, seed),
+            Kind::Steps(steps) => steps::plan(profile, steps, seed),
         }
     }
 

@@ -13,6 +13,7 @@ mod forecast;
 mod manners;
 mod script;
 mod soak;
+mod steps;
 mod target;
 mod workers;
 
@@ -39,7 +40,8 @@ pub use self::{
     manners::{NetworkSpec, ReconnectSpec},
     script::{CaptureSpec, ScriptSpec, StepSpec},
     soak::{ClosedRate, Population, Rate, Rates, Soak},
-    target::{AdminSpec, H2Spec, RuntimeSpec, TargetSpec, TlsSpec, Tolerances},
+    steps::{OwnLimit, Pace, Steps, StopSpec},
+    target::{AdminSpec, H2Spec, MetricsSpec, RuntimeSpec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},
 };
 use crate::units::Period;
@@ -95,6 +97,8 @@ pub enum Kind {
     Cleanup(Box<Cleanup>),
     /// Hours of realistic load in blocks, judged as they pass.
     Soak(Box<Soak>),
+    /// More and more users, up to the last step or a stop condition.
+    Steps(Box<Steps>),
 }
 
 impl Kind {
@@ -104,6 +108,7 @@ impl Kind {
             Self::Assay(_) => "assay",
             Self::Cleanup(_) => "cleanup",
             Self::Soak(_) => "soak",
+            Self::Steps(_) => "steps",
         }
     }
 
@@ -113,6 +118,7 @@ impl Kind {
             Self::Assay(assay) => assay.drain_within.get(),
             Self::Cleanup(cleanup) => cleanup.session_ttl.get() + cleanup.grace.get(),
             Self::Soak(soak) => soak.drain_within.get(),
+            Self::Steps(steps) => steps.rest.get(),
         }
     }
 
@@ -121,7 +127,7 @@ impl Kind {
         let (standing, turns) = match self {
             Self::Assay(assay) => (&assay.standing, assay.doses.turn.is_some()),
             Self::Soak(soak) => (&soak.standing, soak.rates.turn.is_some()),
-            Self::Cleanup(_) => return None,
+            Self::Cleanup(_) | Self::Steps(_) => return None,
         };
         Some(standing.as_ref().filter(|_| turns)?.connections)
     }
@@ -132,6 +138,7 @@ impl Kind {
             Self::Assay(assay) => assay.scripts().collect(),
             Self::Cleanup(cleanup) => cleanup.scripts().collect(),
             Self::Soak(soak) => soak.scripts().collect(),
+            Self::Steps(steps) => steps.scripts().collect(),
         }
     }
 
@@ -140,6 +147,7 @@ impl Kind {
             Self::Assay(assay) => assay.contradiction(),
             Self::Cleanup(cleanup) => cleanup.contradiction(),
             Self::Soak(soak) => soak.contradiction(target),
+            Self::Steps(steps) => steps.contradiction(),
         }
     }
 }

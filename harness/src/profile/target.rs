@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU16, ops::Range};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::units::{ByteSize, Period};
+use crate::units::{ByteRate, ByteSize, Period, Selector};
 
 /// The server under test.
 ///
@@ -60,6 +60,9 @@ pub struct TargetSpec {
     /// Its admin listener, where it has one with our contract.
     #[serde(default)]
     pub admin: Option<AdminSpec>,
+    /// Its metrics endpoint, and which of its numbers is which.
+    #[serde(default)]
+    pub metrics: Option<Spanned<MetricsSpec>>,
     /// Leave transparent huge pages on. They hide everything below 8 KiB per connection, so they are off by default.
     #[serde(default)]
     pub huge_pages: bool,
@@ -113,6 +116,39 @@ pub struct AdminSpec {
     pub token_file: String,
 }
 
+/// Where the target shows its counts, and under which names: `sessions = "sum(chat_sessions{state!='closed'})"` of Prometheus or
+/// OpenMetrics text, `sessions = "/sessions/live"` of JSON.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MetricsSpec {
+    /// `"http://127.0.0.1:9090/metrics"`, or only a path: then on the target's own address.
+    pub url: String,
+    /// Connections that it serves now.
+    #[serde(default)]
+    pub connections: Option<Selector>,
+    /// Connections ever accepted.
+    #[serde(default)]
+    pub connections_opened: Option<Selector>,
+    /// Streams that it serves now.
+    #[serde(default)]
+    pub streams: Option<Selector>,
+    /// Sessions that it holds now.
+    #[serde(default)]
+    pub sessions: Option<Selector>,
+    /// Sessions ever created.
+    #[serde(default)]
+    pub sessions_created: Option<Selector>,
+    /// Sessions ever removed.
+    #[serde(default)]
+    pub sessions_removed: Option<Selector>,
+    /// Events ever sent.
+    #[serde(default)]
+    pub events: Option<Selector>,
+    /// Tasks alive in its runtime.
+    #[serde(default)]
+    pub tasks: Option<Selector>,
+}
+
 /// What may stay without being a leak: the bound to prove.
 #[derive(Clone, Copy, Debug, Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -123,6 +159,10 @@ pub struct Tolerances {
     pub session: ByteSize,
     /// Per event.
     pub event: ByteSize,
+    /// Per second and stalled or slow reader while their number stays the same: `"64 B/s"`. Left out, that is tolerated too, but then
+    /// a run that cannot tell is not held against the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<ByteRate>,
 }
 
 impl Default for Tolerances {
@@ -132,6 +172,7 @@ impl Default for Tolerances {
             connection: ByteSize(1024),
             session: ByteSize(1024),
             event: ByteSize(64),
+            backlog: None,
         }
     }
 }
@@ -150,6 +191,17 @@ const fn sixteen_mebibytes() -> ByteSize {
 
 impl TargetSpec {
     pub(super) fn contradiction(&self) -> Option<(Range<usize>, String)> {
+        if let Some(metrics) = &self.metrics
+            && !["/", "http://"]
+                .iter()
+                .any(|start| metrics.get_ref().url.starts_with(start))
+        {
+            return Some((
+                metrics.span(),
+                "the `url` of `metrics` begins with http://, or with / for a path on the target's own address"
+                    .into(),
+            ));
+        }
         if let Some(prepare) = &self.prepare
             && prepare.get_ref().is_empty()
         {

@@ -140,6 +140,7 @@ fn target() -> Vec<Column<Sample>> {
 
 fn tree() -> Vec<Column<Sample>> {
     seen! {
+        "target_generation" = |s| Some(s.generation? as f64);
         "processes" = |s| Some(f64::from(s.tree.as_ref()?.processes));
         "processes_seen_total" = |s| Some(s.tree.as_ref()?.processes_seen_total as f64);
         "rss_bytes" = |s| Series::Rss.of(s);
@@ -198,8 +199,10 @@ pub(super) fn reading_columns() -> Vec<Column<ReadingRow>> {
         columns.push(column(name, move |row: &ReadingRow| value(&row.counts)));
     }
     for Column { name, value } in seen().into_iter().filter(|column| column.name != "settled") {
+        let rises = name == "target_generation"; // the newest of the looks: half an old and half a new one is nobody's
         columns.push(column(name, move |row: &ReadingRow| {
-            median(row.looks.iter().map(&value))
+            let values = row.looks.iter().map(&value);
+            if rises { last(values) } else { median(values) }
         }));
     }
     for series in Series::ALL {
@@ -236,6 +239,11 @@ fn probe_value(probe: &Sample, series: Series) -> Option<f64> {
         Series::Allocated => Some(probe.target.as_ref()?.heap?.allocated_bytes as f64),
         other => other.of(probe),
     }
+}
+
+/// The last value of a window that is known.
+fn last(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    values.flatten().last()
 }
 
 /// The median of a window; `None` when any look misses the value: a gap is not filled from its neighbours.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::{Forecast, Tolerances};
+use crate::{
+    plan::Stops,
+    profile::{Forecast, Tolerances},
+};
 
 /// Version of the run directory's layout. Raised when a reader of the last version would misread.
 pub const LAYOUT: u32 = 1;
@@ -59,9 +62,31 @@ pub struct PlanFacts {
     /// How a soak's rows are to be read; `None`: it is none.
     #[serde(default)]
     pub soak: Option<SoakFacts>,
+    /// What a step load asked for; `None`: it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<StepsFacts>,
     /// Where production stands, if the profile says so.
     #[serde(default)]
     pub forecast: Option<Forecast>,
+}
+
+/// What a step load asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepsFacts {
+    /// Users, step by step.
+    pub users: Vec<u32>,
+    /// How long a step is held, seconds.
+    pub hold_s: f64,
+    /// The pause after it, seconds.
+    pub rest_s: f64,
+    /// Of a closed loop: how long a user thinks between two conversations, seconds.
+    pub think_s: Option<f64>,
+    /// Of an open loop: how often a user begins, seconds.
+    pub every_s: Option<f64>,
+    /// What ends the run.
+    pub stops: Stops,
+    /// The target's own limit as the profile writes it, bytes; `None`: its control group's, if that has one.
+    pub limit_bytes: Option<u64>,
 }
 
 /// How the rows of a soak are to be read.

@@ -9,15 +9,17 @@ mod columns;
 mod manifest;
 mod reader;
 mod rows;
+mod steps;
 mod table;
 mod writer;
 
 pub use self::{
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, TargetFacts},
+    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts},
     reader::{Recording, RecordingError},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
+    steps::{Spread, StepRow},
     table::{Complaint, Table},
     writer::{RecordError, RunDir},
 };
@@ -34,6 +36,8 @@ pub mod files {
     pub const READINGS: &str = "readings.csv";
     /// What lingered after each cycle, and for how long.
     pub const CLEANUP: &str = "cleanup.csv";
+    /// One row a step of a step load; only in such a run.
+    pub const STEPS: &str = "steps.csv";
     /// Phases, alarms, deaths, gaps, losses.
     pub const EVENTS: &str = "events.csv";
     /// Percentiles of connect, first event and gap per interval.
@@ -44,6 +48,8 @@ pub mod files {
     pub const FINDINGS: &str = "findings.json";
     /// The report for people, in Markdown.
     pub const REPORT_MD: &str = "report.md";
+    /// One test case per judged factor.
+    pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
 }

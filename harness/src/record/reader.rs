@@ -67,6 +67,8 @@ pub struct Recording {
     pub events: Table,
     /// Latencies.
     pub latency: Table,
+    /// Steps of a step load; empty in other runs.
+    pub steps: Table,
     /// What could not be used, by file.
     pub complaints: Vec<(&'static str, Complaint)>,
 }
@@ -86,6 +88,11 @@ impl Recording {
             complaints.extend(found.into_iter().map(|complaint| (name, complaint)));
             Ok(table)
         };
+        let steps = if folder.join(files::STEPS).exists() {
+            table(files::STEPS, &[])?
+        } else {
+            Table::default()
+        };
         Ok(Self {
             manifest: manifest(folder)?,
             samples: table(files::SAMPLES, &["phase"])?,
@@ -93,6 +100,7 @@ impl Recording {
             cleanup: table(files::CLEANUP, &["of"])?,
             events: table(files::EVENTS, &["kind", "text"])?,
             latency: table(files::LATENCY, &["of"])?,
+            steps,
             complaints,
         })
     }

@@ -177,6 +177,10 @@ pub enum EventKind {
     Note,
     /// An alarm began or ended.
     Alarm,
+    /// A process of the target was replaced: a new generation.
+    Restart,
+    /// The run goes on after it was cut short: a new generation.
+    Resume,
 }
 
 impl EventKind {
@@ -191,6 +195,8 @@ impl EventKind {
             Self::Problem => "problem",
             Self::Note => "note",
             Self::Alarm => "alarm",
+            Self::Restart => "restart",
+            Self::Resume => "resume",
         }
     }
 }

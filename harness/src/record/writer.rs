@@ -11,6 +11,7 @@ use super::{
     files,
     manifest::Manifest,
     rows::{CleanupRow, EventRow, LatencyRow, ReadingRow, SampleRow},
+    steps::{self, StepRow},
 };
 
 /// Why nothing more can be recorded.
@@ -37,6 +38,8 @@ pub struct RunDir {
     cleanup: Csv,
     events: Csv,
     latency: Csv,
+    /// Made with its first row: only one kind of run has it.
+    steps: Option<Csv>,
 }
 
 impl RunDir {
@@ -90,6 +93,7 @@ impl RunDir {
             path: path.into(),
             sample_columns,
             reading_columns,
+            steps: None,
         })
     }
 
@@ -176,6 +180,18 @@ impl RunDir {
     pub fn event(&mut self, row: &EventRow) -> Result<(), RecordError> {
         self.events
             .append(&[row.at.to_string(), row.kind.name().into(), row.text.clone()])
+    }
+
+    /// Appends a step.
+    ///
+    /// # Errors
+    /// The row cannot be written.
+    pub fn step(&mut self, row: &StepRow) -> Result<(), RecordError> {
+        let csv = match &mut self.steps {
+            Some(csv) => csv,
+            none => none.insert(Csv::create(&self.path, files::STEPS, &steps::header())?),
+        };
+        csv.append(&steps::cells(row))
     }
 
     /// Appends latencies.

@@ -4,14 +4,18 @@
 //! Never judges: what it shows was decided by [`diagnose`](crate::diagnose).
 
 mod comparison;
+mod comparison_steps;
+mod csv;
 mod facts;
+mod junit;
 mod markdown;
+mod stairs;
 mod text;
 
 use std::{fs, io, path::Path};
 
 use crate::{
-    diagnose::{compare::Comparison, finding::Findings},
+    diagnose::{compare::Comparison, compare_steps::StepsComparison, finding::Findings},
     record::{Recording, files},
 };
 
@@ -24,6 +28,10 @@ pub enum Format {
     Markdown,
     /// `findings.json`.
     Json,
+    /// JUnit: one case per judged factor.
+    Junit,
+    /// The findings, a line each.
+    Csv,
 }
 
 /// One report.
@@ -32,6 +40,8 @@ pub fn render(format: Format, recording: &Recording, findings: &Findings, folder
         Format::Text => text::render(recording, findings, folder),
         Format::Markdown => markdown::render(recording, findings),
         Format::Json => json(findings),
+        Format::Junit => junit::run(Some(&recording.manifest), findings),
+        Format::Csv => csv::findings(findings),
     }
 }
 
@@ -41,12 +51,27 @@ pub fn render_findings(format: Format, findings: &Findings) -> String {
         Format::Text => text::verdict(findings),
         Format::Markdown => markdown::findings(findings),
         Format::Json => json(findings),
+        Format::Junit => junit::run(None, findings),
+        Format::Csv => csv::findings(findings),
     }
 }
 
 /// A comparison of two runs.
 pub fn render_comparison(format: Format, comparison: &Comparison) -> String {
     comparison::render(format, comparison)
+}
+
+/// A comparison of two step loads.
+pub fn render_steps_comparison(format: Format, comparison: &StepsComparison) -> String {
+    match format {
+        Format::Text => comparison_steps::text(comparison),
+        Format::Markdown => comparison_steps::markdown(comparison),
+        Format::Csv => comparison_steps::csv(comparison),
+        Format::Junit => junit::steps_comparison(comparison),
+        Format::Json => {
+            serde_json::to_string_pretty(comparison).expect("a comparison is JSON") + "\n"
+        }
+    }
 }
 
 fn json(findings: &Findings) -> String {
@@ -62,6 +87,7 @@ pub fn write_all(folder: &Path, recording: &Recording, findings: &Findings) -> i
         (Format::Json, files::FINDINGS),
         (Format::Markdown, files::REPORT_MD),
         (Format::Text, files::REPORT_TEXT),
+        (Format::Junit, files::JUNIT),
     ] {
         fs::write(
             folder.join(name),

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use super::facts::{Facts, times, whole};
+use super::{
+    facts::{Facts, times, whole},
+    stairs,
+};
 use crate::{
     diagnose::finding::{Finding, Findings, Statement, sentence::amount},
     record::Recording,
@@ -15,6 +18,7 @@ pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) 
     let mut out = verdict(findings);
     let facts = Facts::of(recording);
     out.push('\n');
+    stairs::text(&mut out, &findings.steps);
     load(&mut out, &facts);
     cleanup(&mut out, &facts);
     for sentence in &facts.kernel {
@@ -94,10 +98,15 @@ const fn mark(verdict: Statement) -> &'static str {
     match verdict {
         Statement::Leak
         | Statement::Zombie
+        | Statement::Backlog
         | Statement::NotCleanedUp
         | Statement::TargetDied
         | Statement::Alarm => "  !   ",
-        Statement::NoLeak | Statement::ControlFound | Statement::CleanedUp => "  ok  ",
+        Statement::NoLeak
+        | Statement::NoBacklog
+        | Statement::ControlFound
+        | Statement::CleanedUp
+        | Statement::Held => "  ok  ",
         Statement::Beside | Statement::Forecast => "      ",
         _ => "  ?   ",
     }

@@ -283,6 +283,7 @@ impl Queues {
         let mut observer = None;
         if setup.batches.iter().any(fills) {
             let config = ObserveConfig {
+                metrics: None,
                 runtime: RuntimeConfig::None,
                 pid: None,
                 addr: setup.addr,

@@ -12,6 +12,7 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod stairs;
 mod steps;
 mod stop;
 mod url;
@@ -28,6 +29,7 @@ use self::{
     crew::Crew,
     exposure::Exposure,
     quiet::Baseline,
+    stairs::Stairs,
 };
 pub use self::{
     crew::WorkerReport,
@@ -77,6 +79,8 @@ pub enum EndReason {
     TargetDied,
     /// An alarm asked for it.
     Alarm,
+    /// A stop condition of a step load was met.
+    Stopped,
     /// It could not go on.
     Failed,
 }
@@ -89,6 +93,7 @@ impl EndReason {
             Self::Interrupted => "interrupted",
             Self::TargetDied => "target-died",
             Self::Alarm => "alarm",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }
@@ -99,6 +104,7 @@ enum Halt {
     Interrupted,
     TargetDied(String),
     Alarm(String),
+    Stopped(String),
     Failed(SoakError),
 }
 
@@ -189,6 +195,10 @@ struct Conductor<'a> {
     losses_said: usize,
     /// What could not be read in looks for readings.
     gaps_said: BTreeSet<String>,
+    /// Of a step load: the steps.
+    stairs: Option<Stairs>,
+    /// Counts before the step under way began.
+    before_step: Counts,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
 }
@@ -227,6 +237,7 @@ impl<'a> Conductor<'a> {
             samples,
         } = stages;
         Self {
+            stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
             manifest,
             clock,
@@ -255,6 +266,7 @@ impl<'a> Conductor<'a> {
             latency: Latency::default(),
             losses_said: 0,
             gaps_said: BTreeSet::new(),
+            before_step: Counts::default(),
             asked_alive: clock.now(),
         }
     }
@@ -301,6 +313,9 @@ impl<'a> Conductor<'a> {
         if matches!(step.phase, Phase::Dose | Phase::Load) {
             self.before_dose = self.crew.counts();
         }
+        if step.phase == Phase::Hold {
+            self.before_step = self.crew.counts();
+        }
         self.crew.play(self.now.began, &step.batches);
         Ok(())
     }
@@ -346,7 +361,13 @@ impl<'a> Conductor<'a> {
         for gap in &sample.gaps {
             self.event(EventKind::Gap, gap.clone())?;
         }
+        for restart in &sample.restarts {
+            self.event(EventKind::Restart, restart.clone())?;
+        }
         let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        if let Some(stairs) = &mut self.stairs {
+            stairs.see(&sample);
+        }
         progress(&told);
         let row = SampleRow {
             phase: self.now.phase,
@@ -401,6 +422,7 @@ impl<'a> Conductor<'a> {
             ("first-event", &latency.first_event),
             ("gap", &latency.gap),
             ("late", &latency.late),
+            ("answer", &latency.answer),
         ] {
             if histogram.is_empty() {
                 continue;
@@ -423,6 +445,7 @@ impl<'a> Conductor<'a> {
 
     /// Stops everything, in the order in which nothing can hang on anything, and writes how it ended.
     fn close(mut self, halt: Option<Halt>) -> Result<EndReason, SoakError> {
+        let step = self.write_step(); // a step that was cut short is written as far as it got
         self.crew.stop();
         self.manifest.target.status_at_end = self.observer.status_json();
         let (reason, text, error) = match halt {
@@ -442,6 +465,7 @@ impl<'a> Conductor<'a> {
                 format!("stopped by an alarm: {text}"),
                 None,
             ),
+            Some(Halt::Stopped(text)) => (EndReason::Stopped, format!("stopped: {text}"), None),
             Some(Halt::Failed(error)) => (EndReason::Failed, error.chain(), Some(error)),
         };
         let ended = Ended {
@@ -459,6 +483,7 @@ impl<'a> Conductor<'a> {
         let said = unsaid
             .into_iter()
             .try_for_each(|lost| self.event(EventKind::Loss, lost))
+            .and_then(|()| step.map(|_| ()))
             .and_then(|()| self.event(kind, text))
             .and_then(|()| Ok(self.dir.manifest(&self.manifest)?));
         self.observer.stop();

@@ -20,10 +20,13 @@ use super::{
 use crate::{
     drive::{DriveConfig, Limits, Transport},
     isolate::{self, Isolated},
-    observe::{Admin, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor, RuntimeConfig},
+    observe::{
+        Admin, Count, MetricsConfig, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor,
+        RuntimeConfig,
+    },
     plan::{Segment, SessionUse},
-    profile::{Kind, Profile, RuntimeSpec, TargetSpec},
-    record::{Manifest, PlanFacts, SoakFacts, TargetFacts, files},
+    profile::{Kind, MetricsSpec, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
+    record::{Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
 };
@@ -75,6 +78,10 @@ pub(super) fn stages(
         pid: target.pid(),
         addr,
         admin: admin(spec, &run, &ready)?,
+        metrics: spec
+            .metrics
+            .as_ref()
+            .map(|metrics| metrics_config(metrics.get_ref(), addr)),
         runtime: runtime(spec, door),
         every: setup.profile.sample_every.get(),
     };
@@ -169,6 +176,28 @@ fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
         return Ok(None);
     }
     PythonDoor::open().map(Some).map_err(SoakError::Door)
+}
+
+fn metrics_config(spec: &MetricsSpec, addr: SocketAddr) -> MetricsConfig {
+    let url = match spec.url.strip_prefix('/') {
+        Some(path) => format!("http://{addr}/{path}"),
+        None => spec.url.clone(),
+    };
+    let wanted = [
+        (Count::Connections, &spec.connections),
+        (Count::ConnectionsOpened, &spec.connections_opened),
+        (Count::Streams, &spec.streams),
+        (Count::Sessions, &spec.sessions),
+        (Count::SessionsCreated, &spec.sessions_created),
+        (Count::SessionsRemoved, &spec.sessions_removed),
+        (Count::Events, &spec.events),
+        (Count::Tasks, &spec.tasks),
+    ];
+    let wanted = wanted
+        .into_iter()
+        .filter_map(|(count, selector)| Some((count, selector.clone()?)))
+        .collect();
+    MetricsConfig { url, wanted }
 }
 
 fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
@@ -357,6 +386,7 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             tolerances: profile.tolerances,
             longest_s: setup.plan.longest().as_secs_f64(),
             soak: soak_facts(profile),
+            steps: steps_facts(profile),
             forecast: profile.forecast.clone(),
         },
         host: host(setup.isolated),
@@ -380,6 +410,31 @@ fn soak_facts(profile: &Profile) -> Option<SoakFacts> {
     Some(SoakFacts {
         drained: soak.is_drained(&profile.target),
         cache_units: soak.cache_units,
+    })
+}
+
+fn steps_facts(profile: &Profile) -> Option<StepsFacts> {
+    let Kind::Steps(steps) = &profile.run else {
+        return None;
+    };
+    let (think_s, every_s) = match steps.pace {
+        Pace::Closed { think } => {
+            let think = think.map_or(0.0, |think| think.get().as_secs_f64());
+            (Some(think), None)
+        }
+        Pace::Open { every } => (None, Some(every.get().as_secs_f64())),
+    };
+    Some(StepsFacts {
+        users: steps.users.get_ref().clone(),
+        hold_s: steps.hold.get().as_secs_f64(),
+        rest_s: steps.rest.get().as_secs_f64(),
+        think_s,
+        every_s,
+        stops: (&steps.stop).into(),
+        limit_bytes: match steps.limit {
+            OwnLimit::Size(size) => Some(size.0),
+            OwnLimit::Cgroup => None,
+        },
     })
 }
 

@@ -45,6 +45,8 @@ impl Conductor<'_> {
             Phase::Drain => self.drain(plan, step, tell),
             Phase::Probe => self.probe(plan, step, tell),
             Phase::Settle => self.settle(plan, step, tell),
+            Phase::Hold => self.hold(plan, step, tell),
+            Phase::Pause => self.pause(plan, step, tell),
             Phase::Read => self.read(plan, step, LOOKS, tell),
             Phase::ReadLoaded => {
                 self.read(plan, step, LOOKS_LOADED, tell)?;
@@ -126,6 +128,10 @@ impl Conductor<'_> {
             let look = self.observer.look();
             self.baseline = Baseline::of(&self.crew.counts(), &look);
             self.remember_lingering(&look);
+            if let Err(error) = self.observer.take_roll() {
+                let text = format!("restarts of the target's workers will not be noticed: {error}");
+                self.event(EventKind::Gap, text)?;
+            }
             return Ok(());
         };
         let (earliest, end) = (self.now.began + at_least, self.end_of(step));

@@ -9,4 +9,5 @@ mod forecast;
 mod isolated;
 mod refusals;
 mod soak;
+mod steps;
 mod verdicts;

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{interval::Interval, signal::Signal};
+use super::{interval::Interval, signal::Signal, staircase::Stair};
 use crate::units::Factor;
 
 mod compose;
@@ -30,6 +30,8 @@ pub enum Statement {
     Zombie,
     /// Memory or a counter follows a factor, and goes on.
     Leak,
+    /// Bytes that grow while the number of streams does not: behind readers that stall or crawl.
+    Backlog,
     /// When what leaks will have reached the limit.
     Forecast,
     /// Sessions are there that should be gone.
@@ -40,14 +42,16 @@ pub enum Statement {
     ControlMissed,
     /// Something followed a factor until it did not.
     Saturating,
-    /// Bytes that grow while the number of streams does not.
-    Backlog,
     /// Not enough is known.
     Inconclusive,
     /// Resident memory that is not live: caches, pools, fragmentation.
     Retention,
     /// No more than so much per unit.
     NoLeak,
+    /// No more than so much per second behind a reader that stalls or crawls.
+    NoBacklog,
+    /// Every step of a step load was served within its limits.
+    Held,
     /// Everybody who left was forgotten in time.
     CleanedUp,
     /// The positive control was found: the judge could see.
@@ -66,16 +70,17 @@ impl Statement {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::TargetDied => 20,
-            Self::Leak | Self::Zombie => 10,
+            Self::Leak | Self::Zombie | Self::Backlog => 10,
             Self::NotCleanedUp => 11,
             Self::Alarm => 13,
             Self::UnexplainedGrowth
             | Self::ControlMissed
             | Self::Saturating
             | Self::Inconclusive => 12,
-            Self::Backlog
-            | Self::Retention
+            Self::Retention
             | Self::NoLeak
+            | Self::NoBacklog
+            | Self::Held
             | Self::CleanedUp
             | Self::Forecast
             | Self::ControlFound
@@ -198,6 +203,9 @@ pub struct Findings {
     pub text: String,
     /// The statements, the heaviest first.
     pub findings: Vec<Finding>,
+    /// Of a step load: its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Stair>,
 }
 
 impl Findings {
@@ -205,7 +213,7 @@ impl Findings {
     pub fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|f| f.verdict);
         let deciding = findings.iter().map(|f| f.verdict).find(|v| v.decides());
-        let acquitted = [Statement::NoLeak, Statement::CleanedUp]
+        let acquitted = [Statement::NoLeak, Statement::CleanedUp, Statement::Held]
             .into_iter()
             .find(|acquittal| findings.iter().any(|f| f.verdict == *acquittal));
         let otherwise = acquitted.unwrap_or(Statement::Inconclusive);
@@ -217,6 +225,7 @@ impl Findings {
             exit_code,
             text: sentence::headline(verdict, &findings),
             findings,
+            steps: Vec::new(),
         }
     }
 
@@ -224,7 +233,10 @@ impl Findings {
     #[must_use]
     pub fn with(mut self, more: impl IntoIterator<Item = Finding>) -> Self {
         self.findings.extend(more);
-        Self::new(self.findings)
+        Self {
+            steps: self.steps,
+            ..Self::new(self.findings)
+        }
     }
 }
 
