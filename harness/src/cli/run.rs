@@ -84,7 +84,7 @@ pub(super) struct RunArguments {
 enum Runtime {
     /// Python that we start, and Node.
     Auto,
-    /// Python, if we start it.
+    /// Python; if it runs already, by a debugger (gdb).
     Python,
     /// Node, by its inspector (SIGUSR1).
     Node,

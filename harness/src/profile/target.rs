@@ -78,7 +78,7 @@ pub enum RuntimeSpec {
     /// Python that we start, and Node.
     #[default]
     Auto,
-    /// Python: a small module on its path, so only if we start it.
+    /// Python: a small module on its path if we start it; if it runs already, a debugger (gdb) brings the module to it.
     Python,
     /// Node: its inspector.
     Node,

@@ -169,10 +169,14 @@ impl Placeholder {
     }
 }
 
-/// Where Python processes of a target that we start come to. Whether it is Python is seen when they come: to others it is nothing.
+/// Where Python processes of the target come to. Whether a target that we start is Python is seen when they come: to others it is nothing.
 fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
-    let wanted = matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Python);
-    if !wanted || spec.command.is_none() {
+    let wanted = match spec.runtime {
+        RuntimeSpec::Auto => spec.command.is_some(),
+        RuntimeSpec::Python => true,
+        RuntimeSpec::Node | RuntimeSpec::None => false,
+    };
+    if !wanted {
         return Ok(None);
     }
     PythonDoor::open().map(Some).map_err(SoakError::Door)
@@ -201,11 +205,14 @@ fn metrics_config(spec: &MetricsSpec, addr: SocketAddr) -> MetricsConfig {
 }
 
 fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
-    match spec.runtime {
-        RuntimeSpec::Auto => RuntimeConfig::Auto(door),
-        RuntimeSpec::Python => RuntimeConfig::Python(door),
-        RuntimeSpec::Node => RuntimeConfig::Node,
-        RuntimeSpec::None => RuntimeConfig::None,
+    match (spec.runtime, door) {
+        (RuntimeSpec::Python, Some(door)) => RuntimeConfig::Python {
+            door,
+            attaches: spec.command.is_none(),
+        },
+        (RuntimeSpec::Auto, door) => RuntimeConfig::Auto(door),
+        (RuntimeSpec::Node, _) => RuntimeConfig::Node,
+        (RuntimeSpec::None | RuntimeSpec::Python, _) => RuntimeConfig::None,
     }
 }
 

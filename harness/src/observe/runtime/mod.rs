@@ -4,6 +4,7 @@
 //! Half a sum is not a sum: every process of the runtime that is alive must answer, or there is no number.
 //! Cost: a full collection in every process, only for readings; how long it took is in [`RuntimeHeap::took`].
 
+mod attach;
 mod node;
 mod python;
 mod websocket;
@@ -30,8 +31,13 @@ pub struct RuntimeHeap {
 pub enum RuntimeConfig {
     /// We look what it is: Python processes that came through the door, or Node.
     Auto(Option<PythonDoor>),
-    /// Python; without a door it was not started by us.
-    Python(Option<PythonDoor>),
+    /// Python: with `attaches`, a debugger brings our module to processes that somebody else started.
+    Python {
+        /// Where its processes come to.
+        door: PythonDoor,
+        /// Whether it runs already.
+        attaches: bool,
+    },
     /// Node, by its inspector.
     Node,
     /// It is left alone.
@@ -49,11 +55,20 @@ pub(super) enum RuntimeError {
         /// The process.
         pid: u32,
     },
-    /// Python that somebody else started.
+    /// Python that somebody else started, and nobody has asked for a debugger.
     #[error(
-        "a Python server can be asked to tidy up only if we start it: give its command instead of --pid"
+        "the target is Python that we did not start: give its command instead of --pid, or let a debugger bring our module to it \
+         (`--runtime python`), and it is asked to tidy up before a reading"
     )]
     NotOurs,
+    /// The debugger did not bring it.
+    #[error("our module cannot be brought to Python process {pid}: {why}")]
+    NotBrought {
+        /// The process.
+        pid: u32,
+        /// What happened.
+        why: String,
+    },
     /// A process did not answer.
     #[error("process {pid} did not answer when asked to tidy up ({why})")]
     NoAnswer {
@@ -84,10 +99,25 @@ pub(super) enum RuntimeError {
 #[derive(Debug)]
 pub(super) struct RuntimeWatch {
     clock: Clock,
-    python: Option<PythonLines>,
+    python: Python,
     node: Option<NodeLines>,
-    /// Python is expected: that nobody came through the door is worth a sentence.
-    expects_python: bool,
+}
+
+/// How Python processes are asked.
+#[derive(Debug)]
+enum Python {
+    /// By the lines that they have opened.
+    Lines(PythonLines),
+    /// Not at all, which is said once some are seen.
+    NotOurs,
+    /// Not at all.
+    LeftAlone,
+}
+
+impl Python {
+    fn new(lines: Option<PythonLines>) -> Self {
+        lines.map_or(Self::NotOurs, Self::Lines)
+    }
 }
 
 /// A collection of a large heap takes seconds.
@@ -96,17 +126,19 @@ const WITHIN: Duration = Duration::from_secs(30);
 impl RuntimeWatch {
     /// `served`: the port under test.
     pub(super) fn open(config: RuntimeConfig, served: u16, clock: Clock) -> Self {
-        let (door, node, expects_python) = match config {
-            RuntimeConfig::Auto(door) => (door, true, false),
-            RuntimeConfig::Python(door) => (door, false, true),
-            RuntimeConfig::Node => (None, true, false),
-            RuntimeConfig::None => (None, false, false),
+        let lines = |door| PythonLines::new(door, false);
+        let (python, node) = match config {
+            RuntimeConfig::Auto(door) => (Python::new(door.map(lines)), true),
+            RuntimeConfig::Python { door, attaches } => {
+                (Python::Lines(PythonLines::new(door, attaches)), false)
+            }
+            RuntimeConfig::Node => (Python::LeftAlone, true),
+            RuntimeConfig::None => (Python::LeftAlone, false),
         };
         Self {
             clock,
-            python: door.map(PythonLines::new),
+            python,
             node: node.then(|| NodeLines::beside(served)),
-            expects_python,
         }
     }
 
@@ -125,9 +157,9 @@ impl RuntimeWatch {
     fn settle_python(&mut self, pids: &[u32]) -> Result<Option<RuntimeHeap>, RuntimeError> {
         let deadline = Deadline::after(&self.clock, WITHIN);
         match &mut self.python {
-            Some(lines) => lines.settle(pids, deadline),
-            None if self.expects_python => Err(RuntimeError::NotOurs),
-            None => Ok(None),
+            Python::Lines(lines) => lines.settle(pids, deadline),
+            Python::NotOurs if pids.iter().any(|pid| is_python(*pid)) => Err(RuntimeError::NotOurs),
+            Python::NotOurs | Python::LeftAlone => Ok(None),
         }
     }
 
@@ -165,6 +197,12 @@ impl<'a> Deadline<'a> {
     fn is_over(&self) -> bool {
         self.clock.now() >= self.at
     }
+}
+
+/// The one place of this module that waits for time itself; a condition and a deadline are around it.
+#[expect(clippy::disallowed_methods, reason = "the edge that polls a process")]
+fn pause(length: Duration) {
+    std::thread::sleep(length);
 }
 
 /// The file name of the program that a process runs.
