@@ -49,6 +49,7 @@ impl Stage {
             dir: None,
             log: self.file("target.log"),
             log_limit: ByteSize(1 << 20),
+            memory_limit: None,
             huge_pages: false,
         }
     }

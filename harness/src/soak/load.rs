@@ -256,6 +256,7 @@ fn serve(setup: &LoadSetup, clock: &Clock) -> Result<Option<Target>, SoakError> 
         dir: None,
         log: "/dev/null".into(),
         log_limit: ByteSize(0),
+        memory_limit: None,
         huge_pages: false,
     })?;
     let readiness = Readiness {

@@ -70,6 +70,7 @@ pub(super) fn stages(
     let transport = url.transport(&carriage(spec, &run));
     manifest.target.url = format!("{}://{addr}", transport.scheme());
     manifest.target.notes = transport.notes();
+    manifest.target.notes.extend(target.confinement());
     manifest.target.pid = target.pid();
     let ports = Arc::new(PortBook::default());
     let tally = Arc::new(Tally::default());
@@ -174,7 +175,7 @@ fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
     let wanted = match spec.runtime {
         RuntimeSpec::Auto => spec.command.is_some(),
         RuntimeSpec::Python => true,
-        RuntimeSpec::Node | RuntimeSpec::None => false,
+        RuntimeSpec::Node | RuntimeSpec::Java | RuntimeSpec::None => false,
     };
     if !wanted {
         return Ok(None);
@@ -212,6 +213,7 @@ fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
         },
         (RuntimeSpec::Auto, door) => RuntimeConfig::Auto(door),
         (RuntimeSpec::Node, _) => RuntimeConfig::Node,
+        (RuntimeSpec::Java, _) => RuntimeConfig::Java,
         (RuntimeSpec::None | RuntimeSpec::Python, _) => RuntimeConfig::None,
     }
 }
@@ -294,6 +296,7 @@ fn launch(
         dir: spec.dir.as_ref().map(|dir| run.fill(dir).into()),
         log: run.run.join(files::TARGET_LOG),
         log_limit: spec.log_limit,
+        memory_limit: spec.memory_limit,
         huge_pages: spec.huge_pages,
     }
 }
