@@ -107,12 +107,14 @@ pub(super) struct RunArguments {
 /// The runtimes that can be asked.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Runtime {
-    /// Python that we start, and Node.
+    /// Python that we start, Node, and Java.
     Auto,
-    /// Python, if we start it.
+    /// Python; if it runs already, by a debugger (gdb).
     Python,
     /// Node, by its inspector (SIGUSR1).
     Node,
+    /// The JVM, by `jcmd`.
+    Java,
     /// Leave it alone.
     None,
 }
@@ -123,6 +125,7 @@ impl From<Runtime> for RuntimeSpec {
             Runtime::Auto => Self::Auto,
             Runtime::Python => Self::Python,
             Runtime::Node => Self::Node,
+            Runtime::Java => Self::Java,
             Runtime::None => Self::None,
         }
     }

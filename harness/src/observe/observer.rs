@@ -21,6 +21,7 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    metrics::MetricsConfig,
     runtime::RuntimeConfig,
     sample::Sample,
 };
@@ -35,6 +36,8 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// The target's metrics endpoint.
+    pub metrics: Option<MetricsConfig>,
     /// How to ask the target's runtime to tidy up.
     pub runtime: RuntimeConfig,
     /// One sample each.

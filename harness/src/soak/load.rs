@@ -263,6 +263,7 @@ fn serve(setup: &LoadSetup, clock: &Clock) -> Result<Option<Target>, SoakError> 
         dir: None,
         log: "/dev/null".into(),
         log_limit: ByteSize(0),
+        memory_limit: None,
         huge_pages: false,
     })?;
     let readiness = Readiness {
@@ -290,6 +291,7 @@ impl Queues {
         let mut observer = None;
         if setup.batches.iter().any(fills) {
             let config = ObserveConfig {
+                metrics: None,
                 runtime: RuntimeConfig::None,
                 pid: None,
                 addr: setup.addr,

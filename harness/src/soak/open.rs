@@ -21,9 +21,12 @@ use super::{
 use crate::{
     drive::{DriveConfig, Limits, Transport},
     isolate::{self, Isolated},
-    observe::{Admin, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor, RuntimeConfig},
+    observe::{
+        Admin, Count, MetricsConfig, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor,
+        RuntimeConfig,
+    },
     plan::{Segment, SessionUse},
-    profile::{Kind, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
+    profile::{Kind, MetricsSpec, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
     record::{Done, Manifest, PlanFacts, RecordError, SoakFacts, StepsFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
@@ -58,10 +61,8 @@ pub(super) fn stages(
         .map(|url| Url::parse(url.get_ref()))
         .transpose()?;
     let known = written.as_ref().map(Url::address).transpose()?;
-    let leftover = match done {
-        Some(_) => clear_away(manifest, spec, &run)?,
-        None => None,
-    };
+    let leftover = done.map(|_| clear_away(manifest, spec, &run));
+    let leftover = leftover.transpose()?.flatten();
     let door = door(spec)?;
     let (target, ready) = reach(spec, &run, door.as_ref(), known, stop, clock)?;
     let addr = known.or(ready.addr).ok_or_else(nowhere)?;
@@ -75,11 +76,7 @@ pub(super) fn stages(
     transport
         .plays(steps.flat_map(|step| &step.batches))
         .map_err(SoakError::Transport)?;
-    manifest.target.url = format!("{}://{addr}", transport.scheme());
-    manifest.target.notes = transport.notes();
-    let process = target.process();
-    manifest.target.pid = process.map(|id| id.pid);
-    manifest.target.started = process.map(|id| id.started);
+    describe(&mut manifest.target, &target, &transport, addr);
     let ports = Arc::new(PortBook::default());
     let tally = Arc::new(Tally::default());
     if let Some(done) = done {
@@ -90,6 +87,10 @@ pub(super) fn stages(
         pid: target.pid(),
         addr,
         admin: admin(spec, &run, &ready)?,
+        metrics: spec
+            .metrics
+            .as_ref()
+            .map(|metrics| metrics_config(metrics.get_ref(), addr)),
         runtime: runtime(spec, door),
         every: setup.profile.sample_every.get(),
     };
@@ -115,6 +116,16 @@ pub(super) fn stages(
         leftover,
         found_at: (spec.command.is_none() && spec.pid.is_none()).then_some(addr),
     })
+}
+
+/// Who is loaded, and how.
+fn describe(facts: &mut TargetFacts, target: &Target, transport: &Transport, addr: SocketAddr) {
+    facts.url = format!("{}://{addr}", transport.scheme());
+    facts.notes = transport.notes();
+    facts.notes.extend(target.confinement());
+    let process = target.process();
+    facts.pid = process.map(|id| id.pid);
+    facts.started = process.map(|id| id.started);
 }
 
 /// What the harness before us left: its target, if it still runs, and the files that would be taken for the next one's.
@@ -203,21 +214,51 @@ impl Placeholder {
     }
 }
 
-/// Where Python processes of a target that we start come to. Whether it is Python is seen when they come: to others it is nothing.
+/// Where Python processes of the target come to. Whether a target that we start is Python is seen when they come: to others it is nothing.
 fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
-    let wanted = matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Python);
-    if !wanted || spec.command.is_none() {
+    let wanted = match spec.runtime {
+        RuntimeSpec::Auto => spec.command.is_some(),
+        RuntimeSpec::Python => true,
+        RuntimeSpec::Node | RuntimeSpec::Java | RuntimeSpec::None => false,
+    };
+    if !wanted {
         return Ok(None);
     }
     PythonDoor::open().map(Some).map_err(SoakError::Door)
 }
 
+fn metrics_config(spec: &MetricsSpec, addr: SocketAddr) -> MetricsConfig {
+    let url = match spec.url.strip_prefix('/') {
+        Some(path) => format!("http://{addr}/{path}"),
+        None => spec.url.clone(),
+    };
+    let wanted = [
+        (Count::Connections, &spec.connections),
+        (Count::ConnectionsOpened, &spec.connections_opened),
+        (Count::Streams, &spec.streams),
+        (Count::Sessions, &spec.sessions),
+        (Count::SessionsCreated, &spec.sessions_created),
+        (Count::SessionsRemoved, &spec.sessions_removed),
+        (Count::Events, &spec.events),
+        (Count::Tasks, &spec.tasks),
+    ];
+    let wanted = wanted
+        .into_iter()
+        .filter_map(|(count, selector)| Some((count, selector.clone()?)))
+        .collect();
+    MetricsConfig { url, wanted }
+}
+
 fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
-    match spec.runtime {
-        RuntimeSpec::Auto => RuntimeConfig::Auto(door),
-        RuntimeSpec::Python => RuntimeConfig::Python(door),
-        RuntimeSpec::Node => RuntimeConfig::Node,
-        RuntimeSpec::None => RuntimeConfig::None,
+    match (spec.runtime, door) {
+        (RuntimeSpec::Python, Some(door)) => RuntimeConfig::Python {
+            door,
+            attaches: spec.command.is_none(),
+        },
+        (RuntimeSpec::Auto, door) => RuntimeConfig::Auto(door),
+        (RuntimeSpec::Node, _) => RuntimeConfig::Node,
+        (RuntimeSpec::Java, _) => RuntimeConfig::Java,
+        (RuntimeSpec::None | RuntimeSpec::Python, _) => RuntimeConfig::None,
     }
 }
 
@@ -299,6 +340,7 @@ fn launch(
         dir: spec.dir.as_ref().map(|dir| run.fill(dir).into()),
         log: run.run.join(files::TARGET_LOG),
         log_limit: spec.log_limit,
+        memory_limit: spec.memory_limit,
         huge_pages: spec.huge_pages,
     }
 }
