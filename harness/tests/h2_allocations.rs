@@ -114,6 +114,7 @@ fn script() -> Script {
             expect: Expect::Stream,
             session: SessionUse::None,
             counts: Unit::Nothing,
+            think: std::time::Duration::ZERO,
         }],
     }
 }

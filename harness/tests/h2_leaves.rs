@@ -296,6 +296,7 @@ impl Peer {
 
 fn get(target: &str) -> Exchange {
     Exchange {
+        think: Duration::ZERO,
         request: Request {
             method: "GET".into(),
             target: target.into(),

@@ -17,7 +17,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use sse_soak::{
     drive::{DriveConfig, Driver, Farewell, Limits, Transport, can_vanish},
-    observe::{ObserveConfig, Observer, Sockets},
+    observe::{ObserveConfig, Observer, RuntimeConfig, Sockets},
     plan::{
         Batch, Exchange, Expect, Leave, Manners, Request, Script, Segment, SessionUse, Stay, Unit,
     },
@@ -84,6 +84,8 @@ impl Stage {
             pid: None,
             addr,
             admin: None,
+            metrics: None,
+            runtime: RuntimeConfig::None,
             every: Duration::from_secs(3600),
         };
         let (samples, _) = mpsc::sync_channel(1);
@@ -244,6 +246,7 @@ fn listen() -> TcpListener {
 
 fn events() -> Exchange {
     Exchange {
+        think: std::time::Duration::ZERO,
         request: Request {
             method: "GET".into(),
             target: "/events".into(),

@@ -16,7 +16,9 @@ use std::{
 };
 
 use sse_soak::{
-    observe::{Admin, ObserveConfig, ObserveError, Observer, Presence, Sample, Sockets},
+    observe::{
+        Admin, ObserveConfig, ObserveError, Observer, Presence, RuntimeConfig, Sample, Sockets,
+    },
     plan::Leave,
     timeline::{Clock, PortBook},
 };
@@ -84,6 +86,8 @@ impl Drop for Server {
 
 fn config(pid: Option<u32>, addr: SocketAddr) -> ObserveConfig {
     ObserveConfig {
+        runtime: RuntimeConfig::None,
+        metrics: None,
         pid,
         addr,
         admin: None,

@@ -40,11 +40,20 @@ fn all() -> [(&'static str, Vec<Vec<u8>>); 6] {
         ("connection", answers()),
         ("h2", frames()),
         ("procfs", files()),
+        ("heap", profiles()),
     ]
 }
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn profiles() -> Vec<Vec<u8>> {
+    texts(&[
+        "heap_v2/8192\n  t*: 1: 320 [0: 0]\n  t0: 1: 320 [0: 0]\n@ 0x1010 0x2020\n  t*: 1: 320 [0: 0]\n  t0: 1: 320 [0: 0]\n\nMAPPED_LIBRARIES:\n1000-4000 r-xp 00000000 fe:00 1 /srv/server\n",
+        r#"{"dhatFileVersion":2,"mode":"rust-heap","verb":"Allocated","bklt":true,"pps":[{"eb":600,"ebk":2,"fs":[1]}],"ftbl":["[root]","0x55d0: a::b (src/c.rs:41:9)"]}"#,
+        "<alloc::vec::Vec<T, A> as core::iter::Extend<T>>::extend::{{closure}}",
+    ])
 }
 
 fn heads() -> Vec<Vec<u8>> {

@@ -342,6 +342,7 @@ fn script(arguments: &LoadArguments, target: String) -> Result<Script, Usage> {
         body: arguments.body.clone(),
     };
     let exchange = Exchange {
+        think: std::time::Duration::ZERO,
         request,
         expect: Expect::Stream,
         session: SessionUse::None,

@@ -33,8 +33,9 @@ use super::{
 const PAGE: f64 = 4096.0;
 
 /// Memory signals and the columns that hold them, the most believed first.
-pub(super) const MEMORY: [(Signal, Series); 4] = [
+pub(super) const MEMORY: [(Signal, Series); 5] = [
     (Signal::Allocated, Series::Allocated),
+    (Signal::Heap, Series::Heap),
     (Signal::PssAnon, Series::PssAnon),
     (Signal::RssAnon, Series::Anon),
     (Signal::Rss, Series::Rss),
@@ -52,16 +53,23 @@ const COUNTERS: [(Signal, Series); 2] = [
 
 /// Judges a recording: memory and counters by the method, then how the run ended and what was not cleaned up.
 pub fn judge(recording: &Recording) -> Findings {
+    judge_from(recording, Signal::Allocated)
+}
+
+/// The same as if memory had only been read by this signal, and by those that are believed less: what would have been known without an
+/// allocator's statistics?
+pub fn judge_from(recording: &Recording, best: Signal) -> Findings {
     if recording.manifest.kind == run::KIND_CLEANUP {
         return Findings::new(forgotten::findings(recording))
             .with(run::findings(recording))
-            .with(generations::of_cleanup(recording));
+            .with(generations::of_cleanup(recording))
+            .with_allocations(recording.stacks.as_ref());
     }
     if recording.manifest.kind == staircase::KIND {
         return staircase::judge(recording);
     }
     let rows = Rows::of(recording);
-    let evidence = gathered(recording, &rows);
+    let evidence = gathered(recording, &rows, best);
     let rules = rules(recording);
     let judgement = verdict::judge(&evidence, &rules);
     finding::findings(&evidence, &judgement, &rules)
@@ -69,6 +77,7 @@ pub fn judge(recording: &Recording) -> Findings {
         .with(backlog::findings(recording))
         .with(limit::findings(recording, &judgement))
         .with(generations::findings(recording, &rows.generations))
+        .with_allocations(recording.stacks.as_ref())
 }
 
 /// Judges evidence of any origin.
@@ -136,12 +145,18 @@ pub fn tolerance(recording: &Recording) -> Tolerance {
 
 /// What a recording has to say.
 pub fn evidence(recording: &Recording) -> Evidence {
-    gathered(recording, &Rows::of(recording))
+    evidence_from(recording, Signal::Allocated)
 }
 
-fn gathered(recording: &Recording, rows: &Rows<'_>) -> Evidence {
+/// The same as if memory had only been read by this signal, and by those that are believed less.
+pub fn evidence_from(recording: &Recording, best: Signal) -> Evidence {
+    gathered(recording, &Rows::of(recording), best)
+}
+
+fn gathered(recording: &Recording, rows: &Rows<'_>, best: Signal) -> Evidence {
     let memory: Vec<Memory> = MEMORY
         .into_iter()
+        .filter(|(signal, _)| *signal >= best)
         .filter_map(|(signal, series)| {
             Some(Memory {
                 signal,
@@ -169,6 +184,7 @@ fn gathered(recording: &Recording, rows: &Rows<'_>) -> Evidence {
         rests: rows.rests(),
         waiting: best.and_then(|(signal, series)| rows.waiting(signal, series, recording)),
         envelope: envelope(recording, rows).filter(|_| kind(recording) != Kind::Soak),
+        looks: rows.looks(recording),
         memory,
     }
 }
@@ -219,6 +235,22 @@ impl<'a> Rows<'a> {
             rests,
             generations,
         }
+    }
+
+    /// When an assay was looked at before its end, seconds since row 0.
+    fn looks(&self, recording: &Recording) -> Vec<f64> {
+        let facts = recording.manifest.plan.adaptive.as_ref();
+        let looks = facts.map_or(&[][..], |facts| &facts.looks);
+        let number = |name: &str, row: usize| self.table.number(name, row);
+        let last = self.cycles.last().and_then(|row| number("cycle", *row));
+        let at = |cycles: &u32| {
+            let cycle = f64::from(*cycles) - 1.0;
+            let is_in = |row: &&usize| number("cycle", **row).is_some_and(|c| c <= cycle);
+            let row = self.cycles.iter().rfind(is_in)?;
+            let since = number("t_s", *row)? - number("t_s", *self.cycles.first()?)?;
+            last.is_some_and(|last| cycle + 0.5 < last).then_some(since)
+        };
+        looks.iter().filter_map(at).collect()
     }
 
     /// A column at some rows, missing values as `NaN`; `None` if it was never read.
@@ -334,9 +366,13 @@ impl<'a> Rows<'a> {
                 _ => return None,
             };
             let waited = waited.and_then(|name| self.waited(rows, &total, &name, lag));
+            let mut total = self.since_first(rows, &total)?;
+            if factor == Factor::Session {
+                self.take_away_deleted(rows, &mut total);
+            }
             Some(Dose {
                 factor,
-                total: self.since_first(rows, &total)?,
+                total,
                 waited,
             })
         };
@@ -346,6 +382,15 @@ impl<'a> Rows<'a> {
         let others: Vec<Dose> = besides.into_iter().filter(|one| !is_planned(one)).collect();
         doses.extend(others);
         doses
+    }
+
+    /// A session that its own client deleted is not left to the server.
+    fn take_away_deleted(&self, rows: &[usize], created: &mut [f64]) {
+        let deleted = self.since_first(rows, "sessions_deleted_total");
+        let deleted = deleted.unwrap_or_default();
+        for (created, deleted) in created.iter_mut().zip(deleted) {
+            *created -= deleted;
+        }
     }
 
     /// The column that counts events: the target's own, if it reports one. What it sends to clients that never read is sent, but never
@@ -418,7 +463,7 @@ impl<'a> Rows<'a> {
     }
 
     fn precision(&self, signal: Signal, series: Series, recording: &Recording) -> Precision {
-        if signal == Signal::Allocated {
+        if matches!(signal, Signal::Allocated | Signal::Heap) {
             return Precision::exact(signal.floor());
         }
         let name = series.name();
@@ -501,7 +546,7 @@ impl<'a> Rows<'a> {
             seconds,
             cpu: growth("cpu_seconds"),
             memory_growth: growth("rss_bytes"),
-            heap_growth: growth("heap_allocated_bytes"),
+            heap_growth: growth(Series::Allocated.name()).or_else(|| growth(Series::Heap.name())),
             descriptors: number("fds", end),
             threads: number("threads", end),
         })

@@ -21,12 +21,14 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    metrics::MetricsConfig,
+    runtime::RuntimeConfig,
     sample::Sample,
 };
 use crate::timeline::{Clock, PortBook};
 
 /// What to look at, and how often.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObserveConfig {
     /// The head of the target's process tree; `None` if it cannot be seen.
     pub pid: Option<u32>,
@@ -34,6 +36,10 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// The target's metrics endpoint.
+    pub metrics: Option<MetricsConfig>,
+    /// How to ask the target's runtime to tidy up.
+    pub runtime: RuntimeConfig,
     /// One sample each.
     pub every: Duration,
 }
@@ -79,13 +85,8 @@ impl Observer {
         ports: Arc<PortBook>,
         samples: SyncSender<Sample>,
     ) -> Result<Self, ObserveError> {
-        let ObserveConfig {
-            pid,
-            addr,
-            admin,
-            every,
-        } = config;
-        let eyes = Eyes::open(pid, addr, admin, clock, ports)?;
+        let every = config.every;
+        let eyes = Eyes::open(config, clock, ports)?;
         let (asks, questions) = sync_channel(4);
         let lost = Arc::new(AtomicU64::new(0));
         let watch = Watch {
@@ -272,7 +273,8 @@ struct Watch {
 
 impl Watch {
     fn run(mut self, questions: &Receiver<Question>) {
-        let mut due = grid::next_point(self.clock.now(), self.every);
+        let mut last = self.clock.now();
+        let mut due = grid::next_point(last, self.every);
         loop {
             let wait = due.since(self.clock.now());
             match questions.recv_timeout(wait) {
@@ -284,6 +286,10 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {
                     let mut sample = self.eyes.look(Purpose::Sample);
                     sample.gaps = begun(&mut self.lasting, sample.gaps);
+                    let (missed, said) = grid::missed(last, sample.at, self.every);
+                    last = sample.at;
+                    self.lost.fetch_add(missed, Relaxed);
+                    sample.gaps.extend(said);
                     self.send(sample);
                     due = grid::next_point(self.clock.now(), self.every);
                 }

@@ -1,5 +1,6 @@
 //! What one look at the target finds. A missing reading is `None`, never zero.
 
+use super::runtime::RuntimeHeap;
 use crate::{plan::Leave, timeline::Elapsed};
 
 /// Everything seen at one moment.
@@ -20,6 +21,8 @@ pub struct Sample {
     pub sockets: Option<Sockets>,
     /// What the target says of itself.
     pub target: Option<TargetReport>,
+    /// What the target's runtime holds, right after it was asked to tidy up. Only in looks for a reading.
+    pub runtime: Option<RuntimeHeap>,
     /// The machine and the target's control group.
     pub host: Host,
     /// The harness itself.
@@ -134,6 +137,25 @@ pub struct TargetReport {
     pub tasks_live: Option<u64>,
     /// Its allocator's account.
     pub heap: Option<Heap>,
+}
+
+impl TargetReport {
+    /// What is missing here is taken from another report.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            connections_live: self.connections_live.or(other.connections_live),
+            connections_opened_total: self
+                .connections_opened_total
+                .or(other.connections_opened_total),
+            streams_live: self.streams_live.or(other.streams_live),
+            sessions_live: self.sessions_live.or(other.sessions_live),
+            sessions_created_total: self.sessions_created_total.or(other.sessions_created_total),
+            sessions_removed_total: self.sessions_removed_total.or(other.sessions_removed_total),
+            events_total: self.events_total.or(other.events_total),
+            tasks_live: self.tasks_live.or(other.tasks_live),
+            heap: self.heap.or(other.heap),
+        }
+    }
 }
 
 /// An allocator's account, bytes.

@@ -59,6 +59,12 @@ impl TreeWatch {
         alive.map(seen).collect()
     }
 
+    /// Who is alive in it now.
+    pub(super) fn pids(&mut self) -> Vec<u32> {
+        self.family.refresh();
+        self.family.alive().map(|process| process.pid).collect()
+    }
+
     /// `None` once the root has ended; orphans of its that still run do not make it alive.
     pub(super) fn look(
         &mut self,

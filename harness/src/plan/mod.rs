@@ -6,6 +6,7 @@
 //! Times are offsets from the start of a step. Same profile, same seed, same plan; `sse-soak plan` prints it.
 //! Never looks at a clock, a socket or the target: what it cannot know in advance is a [`Length`] with bounds.
 
+mod adaptive;
 mod assay;
 mod batch;
 mod cleanup;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use self::{
+    adaptive::{Adaptive, FIRST_LOOK, PILOT},
     batch::{Batch, Stay},
     design::Design,
     manners::{Again, Manners, Network, Reconnect, User},

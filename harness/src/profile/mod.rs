@@ -18,7 +18,13 @@ mod steps;
 mod target;
 mod workers;
 
-use std::{collections::BTreeMap, fs, ops::Range, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -37,7 +43,7 @@ pub use self::{
     script::{CaptureSpec, ScriptSpec, StepSpec},
     soak::{ClosedRate, Population, Rate, Rates, Soak},
     steps::{OwnLimit, Pace, Steps, StopSpec},
-    target::{AdminSpec, H2Spec, TargetSpec, TlsSpec, Tolerances},
+    target::{AdminSpec, H2Spec, MetricsSpec, RuntimeSpec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},
 };
 use crate::units::Period;
@@ -49,6 +55,9 @@ pub struct Profile {
     /// The file's name without `.toml`; not a key.
     #[serde(skip)]
     pub name: String,
+    /// The folder that the file lies in: `{profile}`; not a key.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// The file's text, for the manifest and its hash; not a key.
     #[serde(skip)]
     pub text: String,
@@ -168,7 +177,12 @@ impl Profile {
             || "profile".into(),
             |stem| stem.to_string_lossy().into_owned(),
         );
-        Self::parse(&name, &file, text)
+        let folder = path.canonicalize().ok();
+        let folder = folder.and_then(|path| Some(path.parent()?.to_owned()));
+        Ok(Self {
+            folder: folder.unwrap_or_default(),
+            ..Self::parse(&name, &file, text)?
+        })
     }
 
     /// Reads a profile from text; `file` is only for messages.

@@ -6,6 +6,7 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod follow;
 mod heap;
 mod manifest;
 mod reader;
@@ -15,18 +16,22 @@ mod table;
 mod writer;
 
 pub use self::{
+    follow::{Follow, Row},
     heap::{
         Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
         VERSION as HEAP_VERSION,
     },
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts},
-    reader::{Recording, RecordingError},
+    manifest::{
+        AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
+        TargetFacts,
+    },
+    reader::{Done, Recording, RecordingError, manifest},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
     steps::{Spread, StepRow},
     table::{Complaint, Table},
-    writer::{RecordError, RunDir},
+    writer::{RecordError, RunDir, Torn},
 };
 
 /// Names of the files in a run directory.
@@ -57,10 +62,16 @@ pub mod files {
     pub const STACKS: &str = "heap/stacks.json";
     /// What was judged.
     pub const FINDINGS: &str = "findings.json";
+    /// What is kept, for code review tools.
+    pub const SARIF: &str = "findings.sarif";
+    /// What is kept, as a comment on a pull request.
+    pub const PULL_REQUEST: &str = "pull-request.md";
     /// The report for people, in Markdown.
     pub const REPORT_MD: &str = "report.md";
     /// One test case per judged factor.
     pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
+    /// The report for people, as a page for a browser.
+    pub const REPORT_HTML: &str = "report.html";
 }

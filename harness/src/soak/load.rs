@@ -17,7 +17,7 @@ use super::{
 use crate::{
     drive::{DriveConfig, Farewell, Latency, Limits, Transport},
     isolate::Isolated,
-    observe::{ObserveConfig, Observer, Own, own},
+    observe::{ObserveConfig, Observer, Own, RuntimeConfig, own},
     plan::{Batch, Script, Segment},
     profile::Workers,
     target::{Launch, Readiness, Target},
@@ -262,6 +262,7 @@ fn serve(setup: &LoadSetup, clock: &Clock) -> Result<Option<Target>, SoakError> 
         dir: None,
         log: "/dev/null".into(),
         log_limit: ByteSize(0),
+        memory_limit: None,
         huge_pages: false,
     })?;
     let readiness = Readiness {
@@ -289,6 +290,8 @@ impl Queues {
         let mut observer = None;
         if setup.batches.iter().any(fills) {
             let config = ObserveConfig {
+                metrics: None,
+                runtime: RuntimeConfig::None,
                 pid: None,
                 addr: setup.addr,
                 admin: None,

@@ -12,13 +12,17 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod resume;
 mod stairs;
 mod steps;
 mod stop;
+mod successor;
 mod url;
 mod windows;
 
 use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -30,13 +34,15 @@ use self::{
     exposure::Exposure,
     quiet::Baseline,
     stairs::Stairs,
+    successor::Search,
 };
 pub use self::{
     crew::WorkerReport,
     error::SoakError,
     load::{Comebacks, HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
-    open::rfc3339,
+    open::{fingerprint, rfc3339},
     progress::Progress,
+    resume::may_resume,
     stop::Stop,
     url::{Carriage, Url, address},
 };
@@ -46,13 +52,19 @@ use crate::{
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step, Window},
     profile::{Alarm, Allocations, Profile},
-    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
+    record::{
+        AdaptiveFacts, Done, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow,
+        files,
+    },
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
 };
 
 /// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long a process may take to end once its listener is gone.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What is to be run.
 pub struct Setup {
@@ -68,7 +80,41 @@ pub struct Setup {
     pub command: Vec<String>,
     /// The private network that we are in.
     pub isolated: Option<Isolated>,
+    /// What was asked of an assay that is laid out as it goes: then `plan` is its pilot.
+    pub adaptive: Option<AdaptiveFacts>,
+    /// Whether the run directory is to be made, or gone on with.
+    pub begin: Begin,
 }
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// In a new run directory.
+    Anew,
+    /// In the one of a run that was cut short, where its last whole reading left off.
+    GoOn,
+}
+
+impl Setup {
+    /// The longest that the run may take: for one that is laid out as it goes, what it was given, or its pilot if that is longer.
+    pub fn longest(&self) -> Duration {
+        let given = self.adaptive.as_ref();
+        let given = given.and_then(|facts| Duration::try_from_secs_f64(facts.within_s).ok());
+        given.map_or(self.plan.longest(), |given| given.max(self.plan.longest()))
+    }
+}
+
+/// How a run that is laid out as it goes goes on.
+#[derive(Clone, Debug)]
+pub struct Onward {
+    /// What led there, for the manifest.
+    pub facts: AdaptiveFacts,
+    /// The steps to come; `None`: that was all.
+    pub plan: Option<Plan>,
+}
+
+/// Says how a run goes on, when all steps so far are done and recorded: from the recording alone.
+pub type AskOnward<'o> = &'o mut dyn FnMut() -> Result<Option<Onward>, String>;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +162,42 @@ impl<E: Into<SoakError>> From<E> for Halt {
     }
 }
 
-/// Runs the plan against the target and records it. Everything that was started is stopped when it returns.
+/// What a run has before its target.
+struct Opened {
+    clock: Clock,
+    dir: RunDir,
+    manifest: Manifest,
+    /// What is to be played.
+    plan: Plan,
+    /// Where it goes on, and what is said about that.
+    gone_on: Option<(Done, String)>,
+}
+
+fn opened(setup: &Setup) -> Result<Opened, SoakError> {
+    if setup.begin == Begin::GoOn {
+        let resumed = resume::resume(&setup.out, &setup.plan)?;
+        return Ok(Opened {
+            clock: resumed.clock,
+            dir: resumed.dir,
+            manifest: resumed.manifest,
+            plan: resumed.plan,
+            gone_on: Some((resumed.done, resumed.text)),
+        });
+    }
+    let clock = Clock::start();
+    let dir = RunDir::create(&setup.out)?;
+    dir.text(files::PROFILE, &setup.profile.text)?;
+    Ok(Opened {
+        manifest: open::manifest(setup, &clock),
+        clock,
+        dir,
+        plan: setup.plan.clone(),
+        gone_on: None,
+    })
+}
+
+/// Runs the plan against the target and records it. Everything that was started is stopped when it returns. `onward` is asked for
+/// more whenever all steps are done; most runs have no more.
 ///
 /// # Errors
 /// The target cannot be started or reached, does not answer as the profile says, or the recording cannot be written.
@@ -125,21 +206,28 @@ pub fn run(
     setup: &Setup,
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress),
+    onward: AskOnward<'_>,
 ) -> Result<EndReason, SoakError> {
-    let clock = Clock::start();
-    let dir = RunDir::create(&setup.out)?;
-    dir.text(files::PROFILE, &setup.profile.text)?;
-    let mut manifest = open::manifest(setup, &clock);
+    let Opened {
+        clock,
+        dir,
+        mut manifest,
+        plan,
+        gone_on,
+    } = opened(setup)?;
     dir.manifest(&manifest)?;
-    match open::stages(setup, stop, &clock, &mut manifest) {
+    let done = gone_on.as_ref().map(|(done, _)| *done);
+    match open::stages(setup, stop, &clock, &mut manifest, done.as_ref()) {
         Ok(stages) => {
             let mut conductor = Conductor::new(setup, stop, clock, dir, manifest, stages);
             let halt = conductor
-                .say_how(setup)
+                .go_on(gone_on)
+                .and_then(|()| conductor.say_how(setup))
                 .map_err(Halt::from)
-                .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.play_on(&plan, progress, onward))
                 .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
+            let halt = halt.map(|halt| conductor.cause_of(halt));
             conductor.close(halt)
         }
         Err(_) if stop.asked() => {
@@ -200,8 +288,19 @@ struct Conductor<'a> {
     stairs: Option<Stairs>,
     /// Counts before the step under way began.
     before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
+    /// How much of what was said of the run's length is in the events.
+    said: usize,
+    longest: Duration,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    /// For whom to look when the target is gone.
+    search: Option<Search>,
+    /// What was left of the target of a run that is gone on with.
+    leftover: Option<String>,
+    /// What the load had done before this conductor.
+    before: Counts,
     allocations: Allocations,
     drain_within: Duration,
 }
@@ -221,6 +320,9 @@ struct Stages {
     crew: Crew,
     tally: Arc<Tally>,
     samples: Receiver<Sample>,
+    /// Where the target was found, if it was found by its address.
+    found_at: Option<SocketAddr>,
+    leftover: Option<String>,
 }
 
 impl<'a> Conductor<'a> {
@@ -238,7 +340,10 @@ impl<'a> Conductor<'a> {
             crew,
             tally,
             samples,
+            found_at,
+            leftover,
         } = stages;
+        let before = tally.counts();
         Self {
             stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
@@ -269,19 +374,96 @@ impl<'a> Conductor<'a> {
             latency: Latency::default(),
             losses_said: 0,
             before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
+            said: 0,
+            longest: setup.longest(),
             asked_alive: clock.now(),
+            leftover,
+            before,
+            search: found_at.map(|addr| {
+                let steps = setup.plan.steps.iter();
+                let standing = steps.filter(|step| step.phase == Phase::Standing);
+                let standing = standing.flat_map(|step| step.batches.clone());
+                let within = setup.profile.target.ready_within.get();
+                Search::at(addr, within, standing.collect())
+            }),
             allocations: setup.profile.allocations.clone(),
             drain_within: setup.profile.run.drain_within(),
         }
     }
 
-    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
+    /// Counts on where the run before left off.
+    fn go_on(&mut self, gone_on: Option<(Done, String)>) -> Result<(), SoakError> {
+        let Some((done, text)) = gone_on else {
+            return Ok(());
+        };
+        self.exposure = Exposure::resume(self.clock.now(), done.exposure);
+        self.retained = done.retained;
+        self.observer.resume_at(done.generation + 1)?;
+        self.event(EventKind::Resume, text)?;
+        let leftover = self.leftover.take();
+        leftover.map_or(Ok(()), |leftover| self.event(EventKind::Restart, leftover))
+    }
+
+    fn play_on(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+        onward: AskOnward<'_>,
+    ) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
+        windows::possible(
+            self.allocations.instrument,
+            self.manifest.target.status.as_ref(),
+        )?;
+        self.play(plan, progress)?;
+        while let Some(next) = onward().map_err(SoakError::Onward)? {
+            for said in &next.facts.said[self.said.min(next.facts.said.len())..] {
+                let (at, kind, text) = (self.clock.now(), EventKind::Note, said.clone());
+                self.dir.event(&EventRow { at, kind, text })?;
+            }
+            self.said = next.facts.said.len();
+            self.manifest.plan.adaptive = Some(next.facts);
+            if let Some(plan) = &next.plan {
+                self.manifest.plan.cycles = plan.cycles;
+            }
+            self.dir.manifest(&self.manifest)?;
+            match next.plan {
+                Some(plan) => self.play(&plan, progress)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
         for step in &plan.steps {
+            self.wait_while_held(plan, progress)?;
             self.begin(step)?;
             self.step(plan, step, progress)?;
         }
+        Ok(())
+    }
+
+    /// Somebody who looks may hold a run. Samples go on, and the recording says so.
+    fn wait_while_held(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), Halt> {
+        if !self.stop.held() {
+            return Ok(());
+        }
+        self.event(
+            EventKind::Note,
+            "held before the next step, as somebody who looks asked".into(),
+        )?;
+        while self.stop.held() {
+            let until = self.clock.now() + TICK;
+            self.pump(plan, until, progress)?;
+        }
+        self.event(EventKind::Note, "went on".into())?;
         Ok(())
     }
 
@@ -368,7 +550,10 @@ impl<'a> Conductor<'a> {
         for restart in &sample.restarts {
             self.event(EventKind::Restart, restart.clone())?;
         }
-        let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        let told = Progress {
+            longest: self.longest,
+            ..Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample)
+        };
         if let Some(stairs) = &mut self.stairs {
             stairs.see(&sample);
         }
@@ -385,6 +570,23 @@ impl<'a> Conductor<'a> {
         self.heed_alarms(&row, &told, progress)
     }
 
+    /// A target that dies takes its admin listener along: what failed first is then not what happened. The listener is gone some
+    /// milliseconds before the process is.
+    fn cause_of(&mut self, halt: Halt) -> Halt {
+        if !matches!(halt, Halt::Failed(SoakError::Observe(_))) {
+            return halt;
+        }
+        let end = self.clock.now() + DYING;
+        while self.clock.now() < end {
+            match self.target.alive() {
+                Life::Running | Life::Unseen => {}
+                gone => return Halt::TargetDied(gone.to_string()),
+            }
+            self.samples.recv_timeout(TICK).ok(); // nobody writes samples any more: this is how we wait
+        }
+        halt
+    }
+
     fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {
         if self.stop.asked() {
             return Err(Halt::Interrupted);
@@ -398,7 +600,7 @@ impl<'a> Conductor<'a> {
         }
         match self.target.alive() {
             Life::Running | Life::Unseen => Ok(()),
-            gone => Err(Halt::TargetDied(gone.to_string())),
+            gone => self.look_for_a_successor(now, gone),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Opening a run: the folder, the target, the observer and the load, in the order in which each can find the last.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     num::NonZeroU32,
@@ -14,15 +15,19 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Setup, SoakError, Stages, Stop, WorkerReport,
     crew::{Crew, Need},
+    resume,
     url::{Carriage, Url},
 };
 use crate::{
     drive::{DriveConfig, Limits, Transport},
     isolate::{self, Isolated},
-    observe::{Admin, ObserveConfig, Observer},
+    observe::{
+        Admin, Count, MetricsConfig, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor,
+        RuntimeConfig,
+    },
     plan::{Segment, SessionUse},
-    profile::{Kind, OwnLimit, Pace, Profile, TargetSpec},
-    record::{Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts, files},
+    profile::{Kind, MetricsSpec, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
+    record::{Done, Manifest, PlanFacts, RecordError, SoakFacts, StepsFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
 };
@@ -42,21 +47,24 @@ pub(super) fn stages(
     stop: &Stop,
     clock: &Clock,
     manifest: &mut Manifest,
+    done: Option<&Done>,
 ) -> Result<Stages, SoakError> {
     let spec = &setup.profile.target;
-    let run = Placeholder(
-        setup
-            .out
-            .canonicalize()
-            .unwrap_or_else(|_| setup.out.clone()),
-    );
+    let out = setup.out.canonicalize();
+    let run = Placeholder {
+        run: out.unwrap_or_else(|_| setup.out.clone()),
+        profile: setup.profile.folder.clone(),
+    };
     let written = spec
         .url
         .as_ref()
         .map(|url| Url::parse(url.get_ref()))
         .transpose()?;
     let known = written.as_ref().map(Url::address).transpose()?;
-    let (target, ready) = reach(spec, &run, known, stop, clock)?;
+    let leftover = done.map(|_| clear_away(manifest, spec, &run));
+    let leftover = leftover.transpose()?.flatten();
+    let door = door(spec)?;
+    let (target, ready) = reach(spec, &run, door.as_ref(), known, stop, clock)?;
     let addr = known.or(ready.addr).ok_or_else(nowhere)?;
     let url = written.unwrap_or_else(|| Url {
         secure: spec.tls.is_some(),
@@ -68,22 +76,28 @@ pub(super) fn stages(
     transport
         .plays(steps.flat_map(|step| &step.batches))
         .map_err(SoakError::Transport)?;
-    manifest.target.url = format!("{}://{addr}", transport.scheme());
-    manifest.target.notes = transport.notes();
-    manifest.target.pid = target.pid();
+    describe(&mut manifest.target, &target, &transport, addr);
     let ports = Arc::new(PortBook::default());
     let tally = Arc::new(Tally::default());
+    if let Some(done) = done {
+        tally.add_all(&done.counts);
+    }
     let (sender, samples) = mpsc::sync_channel(QUEUE);
     let observe = ObserveConfig {
         pid: target.pid(),
         addr,
         admin: admin(spec, &run, &ready)?,
+        metrics: spec
+            .metrics
+            .as_ref()
+            .map(|metrics| metrics_config(metrics.get_ref(), addr)),
+        runtime: runtime(spec, door),
         every: setup.profile.sample_every.get(),
     };
     let observer = Observer::start(observe, *clock, Arc::clone(&ports), sender)?;
     let crew = Crew::start(
         need(setup),
-        drive(setup, addr, &url, transport),
+        drive(setup, addr, &url, transport, done),
         *clock,
         Arc::clone(&tally),
         ports,
@@ -99,7 +113,35 @@ pub(super) fn stages(
         crew,
         tally,
         samples,
+        leftover,
+        found_at: (spec.command.is_none() && spec.pid.is_none()).then_some(addr),
     })
+}
+
+/// Who is loaded, and how.
+fn describe(facts: &mut TargetFacts, target: &Target, transport: &Transport, addr: SocketAddr) {
+    facts.url = format!("{}://{addr}", transport.scheme());
+    facts.notes = transport.notes();
+    facts.notes.extend(target.confinement());
+    let process = target.process();
+    facts.pid = process.map(|id| id.pid);
+    facts.started = process.map(|id| id.started);
+}
+
+/// What the harness before us left: its target, if it still runs, and the files that would be taken for the next one's.
+fn clear_away(
+    manifest: &Manifest,
+    spec: &TargetSpec,
+    run: &Placeholder,
+) -> Result<Option<String>, SoakError> {
+    let leftover = resume::stop_leftover(manifest, spec.stop_within.get());
+    let ready_file = spec.ready_file.as_ref();
+    let ready_file = ready_file.map(|file| PathBuf::from(run.fill(file)));
+    resume::clear(&run.run, ready_file.as_deref()).map_err(|source| RecordError::Write {
+        path: run.run.clone(),
+        source,
+    })?;
+    Ok(leftover)
 }
 
 /// A turn borrows a session of its own worker, so every worker needs a standing stream.
@@ -135,13 +177,21 @@ fn carriage(spec: &TargetSpec, run: &Placeholder) -> Carriage {
     }
 }
 
-fn drive(setup: &Setup, addr: SocketAddr, url: &Url, transport: Transport) -> DriveConfig {
+/// What is drawn while it runs (identifiers in requests) is drawn anew by a run that goes on: a server that lives on has seen the others.
+fn drive(
+    setup: &Setup,
+    addr: SocketAddr,
+    url: &Url,
+    transport: Transport,
+    done: Option<&Done>,
+) -> DriveConfig {
+    let again = done.map_or(0, |done| done.generation + 1);
     DriveConfig {
         addr,
         host: url.authority.clone(),
         scripts: setup.plan.scripts.clone(),
         pools: setup.plan.pools,
-        seed: setup.plan.seed,
+        seed: setup.plan.seed ^ again.rotate_right(8),
         limits: Limits::default(),
         stall_receive_buffer: Some(STALLED_BUFFER),
         slow_bytes_per_second: SLOW,
@@ -151,12 +201,64 @@ fn drive(setup: &Setup, addr: SocketAddr, url: &Url, transport: Transport) -> Dr
     }
 }
 
-/// `{run}` in a profile's strings.
-struct Placeholder(PathBuf);
+/// `{run}` and `{profile}` in a profile's strings.
+struct Placeholder {
+    run: PathBuf,
+    profile: PathBuf,
+}
 
 impl Placeholder {
     fn fill(&self, text: &str) -> String {
-        text.replace("{run}", &self.0.to_string_lossy())
+        text.replace("{run}", &self.run.to_string_lossy())
+            .replace("{profile}", &self.profile.to_string_lossy())
+    }
+}
+
+/// Where Python processes of the target come to. Whether a target that we start is Python is seen when they come: to others it is nothing.
+fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
+    let wanted = match spec.runtime {
+        RuntimeSpec::Auto => spec.command.is_some(),
+        RuntimeSpec::Python => true,
+        RuntimeSpec::Node | RuntimeSpec::Java | RuntimeSpec::None => false,
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    PythonDoor::open().map(Some).map_err(SoakError::Door)
+}
+
+fn metrics_config(spec: &MetricsSpec, addr: SocketAddr) -> MetricsConfig {
+    let url = match spec.url.strip_prefix('/') {
+        Some(path) => format!("http://{addr}/{path}"),
+        None => spec.url.clone(),
+    };
+    let wanted = [
+        (Count::Connections, &spec.connections),
+        (Count::ConnectionsOpened, &spec.connections_opened),
+        (Count::Streams, &spec.streams),
+        (Count::Sessions, &spec.sessions),
+        (Count::SessionsCreated, &spec.sessions_created),
+        (Count::SessionsRemoved, &spec.sessions_removed),
+        (Count::Events, &spec.events),
+        (Count::Tasks, &spec.tasks),
+    ];
+    let wanted = wanted
+        .into_iter()
+        .filter_map(|(count, selector)| Some((count, selector.clone()?)))
+        .collect();
+    MetricsConfig { url, wanted }
+}
+
+fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
+    match (spec.runtime, door) {
+        (RuntimeSpec::Python, Some(door)) => RuntimeConfig::Python {
+            door,
+            attaches: spec.command.is_none(),
+        },
+        (RuntimeSpec::Auto, door) => RuntimeConfig::Auto(door),
+        (RuntimeSpec::Node, _) => RuntimeConfig::Node,
+        (RuntimeSpec::Java, _) => RuntimeConfig::Java,
+        (RuntimeSpec::None | RuntimeSpec::Python, _) => RuntimeConfig::None,
     }
 }
 
@@ -164,6 +266,7 @@ impl Placeholder {
 fn reach(
     spec: &TargetSpec,
     run: &Placeholder,
+    door: Option<&PythonDoor>,
     known: Option<SocketAddr>,
     stop: &Stop,
     clock: &Clock,
@@ -172,7 +275,7 @@ fn reach(
         return Err(nowhere());
     }
     let mut target = match (&spec.command, spec.pid, known) {
-        (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run))?,
+        (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run, door))?,
         (None, Some(pid), Some(addr)) => Target::attach(pid, addr)?,
         (None, None, Some(addr)) => Target::attach_by_addr(addr)?.unwrap_or_else(Target::remote),
         (None, _, None) => {
@@ -223,21 +326,50 @@ fn wait(
     }
 }
 
-fn launch(spec: &TargetSpec, command: &[String], run: &Placeholder) -> Launch {
+fn launch(
+    spec: &TargetSpec,
+    command: &[String],
+    run: &Placeholder,
+    door: Option<&PythonDoor>,
+) -> Launch {
     let mut command: Vec<String> = command.iter().map(|word| run.fill(word)).collect();
     command[0] = beside_us(&command[0]);
     Launch {
         command,
-        env: spec
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), run.fill(value)))
-            .collect(),
-        dir: spec.dir.clone(),
-        log: run.0.join(files::TARGET_LOG),
+        env: environment(spec, run, door),
+        dir: spec.dir.as_ref().map(|dir| run.fill(dir).into()),
+        log: run.run.join(files::TARGET_LOG),
         log_limit: spec.log_limit,
+        memory_limit: spec.memory_limit,
         huge_pages: spec.huge_pages,
     }
+}
+
+/// What the profile adds to our own environment, and what the target's runtime needs to be asked.
+fn environment(
+    spec: &TargetSpec,
+    run: &Placeholder,
+    door: Option<&PythonDoor>,
+) -> Vec<(String, String)> {
+    let written = spec.env.iter();
+    let mut all: BTreeMap<String, String> = written
+        .map(|(name, value)| (name.clone(), run.fill(value)))
+        .collect();
+    let known = |all: &BTreeMap<String, String>, name: &str| {
+        all.get(name).cloned().or_else(|| env::var(name).ok())
+    };
+    if let Some(door) = door {
+        let path = known(&all, "PYTHONPATH");
+        all.extend(door.environment(path.as_deref()));
+    }
+    if matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Node) {
+        let (name, option) = NODE_OPTIONS;
+        let before = known(&all, name).unwrap_or_default();
+        if !before.contains("--inspect") {
+            all.insert(name.into(), format!("{before} {option}").trim().into());
+        }
+    }
+    all.into_iter().collect()
 }
 
 /// A bare program name that lies beside our own binary: the reference server.
@@ -286,10 +418,7 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
         version: env!("CARGO_PKG_VERSION").into(),
         command: setup.command.clone(),
         profile: profile.name.clone(),
-        profile_sha256: Sha256::digest(profile.text.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        profile_sha256: fingerprint(&profile.text),
         kind: profile.run.name().into(),
         seed: setup.plan.seed,
         started: rfc3339(clock.wall_start()),
@@ -306,10 +435,11 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             drain_within_s: profile.run.drain_within().as_secs_f64(),
             control_bytes: setup.plan.control_bytes,
             tolerances: profile.tolerances,
-            longest_s: setup.plan.longest().as_secs_f64(),
+            longest_s: setup.longest().as_secs_f64(),
             soak: soak_facts(profile),
             steps: steps_facts(profile),
             forecast: profile.forecast.clone(),
+            adaptive: setup.adaptive.clone(),
         },
         host: host(setup.isolated),
         target: TargetFacts {
@@ -333,6 +463,18 @@ fn soak_facts(profile: &Profile) -> Option<SoakFacts> {
         drained: soak.is_drained(&profile.target),
         cache_units: soak.cache_units,
     })
+}
+
+/// SHA-256 of a profile's text.
+pub fn fingerprint(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the kernel calls the time since it started: start times of processes mean something within it only.
+pub(super) fn boot_id() -> serde_json::Value {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map_or(serde_json::Value::Null, |id| id.trim().into())
 }
 
 fn steps_facts(profile: &Profile) -> Option<StepsFacts> {
@@ -373,6 +515,7 @@ fn host(isolated: Option<Isolated>) -> serde_json::Value {
             .ok()
     };
     serde_json::json!({
+        "boot_id": boot_id(),
         "kernel": read("/proc/sys/kernel/osrelease"),
         "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "cores": std::thread::available_parallelism().map(usize::from).ok(),

@@ -64,7 +64,7 @@ impl Conductor<'_> {
     fn standing(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
         let end = self.end_of(step);
         while self.crew.standing() < u64::from(plan.standing) {
-            if self.clock.now() >= end || self.tally.counts().errors() > 0 {
+            if self.clock.now() >= end || self.errors(&self.tally.counts()) > 0 {
                 return Err(self.not_as_the_profile_says().into());
             }
             self.pump(plan, self.clock.now() + LOOK_EVERY, tell)?;
@@ -74,12 +74,13 @@ impl Conductor<'_> {
 
     fn trial(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
         let end = self.end_of(step);
+        let captures_failed = self.before.captures_failed;
         loop {
             self.pump(plan, self.clock.now() + LOOK_EVERY, tell)?;
             let counts = self.tally.counts();
             let over = counts.is_nobody_due() && counts.live() <= u64::from(plan.standing);
-            if counts.errors() > 0
-                || counts.captures_failed > 0
+            if self.errors(&counts) > 0
+                || counts.captures_failed > captures_failed
                 || (!over && self.clock.now() >= end)
             {
                 return Err(self.not_as_the_profile_says().into());
@@ -88,6 +89,11 @@ impl Conductor<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Errors since this conductor began.
+    fn errors(&self, counts: &Counts) -> u64 {
+        counts.errors().saturating_sub(self.before.errors())
     }
 
     fn not_as_the_profile_says(&self) -> SoakError {
@@ -104,7 +110,7 @@ impl Conductor<'_> {
             (ReadingKind::RestEnd, length - margin),
         ] {
             self.pump(plan, self.now.began + after, tell)?;
-            let look = self.observer.settled_look();
+            let look = self.settled_look()?;
             let given = self.given();
             self.write_reading(kind, vec![look], given)?;
         }
@@ -201,7 +207,7 @@ impl Conductor<'_> {
         let mut given = None;
         for number in 0..count {
             self.pump(plan, self.now.began + spacing * number, tell)?;
-            looks.push(self.observer.settled_look());
+            looks.push(self.settled_look()?);
             if number == count / 2 {
                 given = Some(self.given());
             }
@@ -212,6 +218,20 @@ impl Conductor<'_> {
         self.pump(plan, self.end_of(step), tell)?;
         self.write_latency()?;
         Ok(())
+    }
+
+    /// A look after the target was asked to tidy up. What could not be asked is said once: its empty cells say the rest.
+    fn settled_look(&mut self) -> Result<Sample, SoakError> {
+        let look = self.observer.settled_look();
+        let new: Vec<String> = look
+            .gaps
+            .iter()
+            .filter(|gap| self.gaps_said.insert((*gap).clone()))
+            .cloned()
+            .collect();
+        new.into_iter()
+            .try_for_each(|gap| self.event(EventKind::Gap, gap))?;
+        Ok(look)
     }
 
     /// What the load has done by now.
