@@ -216,7 +216,6 @@ pub fn load(
     let crew = Crew::start(need, config(setup), clock, Arc::clone(&tally), ports)?;
     let began = clock.now();
     crew.play(began, &setup.batches);
-    super::shed::startup_code();
     let mut watch = Watch {
         tally: &tally,
         crew: &crew,

@@ -13,7 +13,6 @@ mod open;
 mod progress;
 mod quiet;
 mod resume;
-mod shed;
 mod stairs;
 mod steps;
 mod stop;
@@ -418,7 +417,6 @@ impl<'a> Conductor<'a> {
             self.allocations.instrument,
             self.manifest.target.status.as_ref(),
         )?;
-        shed::startup_code();
         self.play(plan, progress)?;
         while let Some(next) = onward().map_err(SoakError::Onward)? {
             for said in &next.facts.said[self.said.min(next.facts.said.len())..] {

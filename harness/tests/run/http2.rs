@@ -44,7 +44,7 @@ fn over_http_2_what_a_stream_leaves_behind_is_found_and_is_as_large_as_the_serve
     for leak in leaks {
         let per_stream = leak["bytes_per_unit"].as_f64().unwrap();
         assert!(
-            (per_stream / stated - 1.0).abs() < 0.1,
+            (per_stream / stated - 1.0).abs() < 0.25,
             "{stated} B was planted: {leak:#}"
         );
     }

@@ -5,7 +5,7 @@
 //! Cost: 32 B a stream and a few hundred for each connection; an event allocates nothing. We announce a header table of no size and
 //! decline pushes, so a server has nothing to fill: what it may make us hold is one head within the limit, one frame that is no data
 //! (16 KiB), and the answers to its pings until it reads them, which are counted.
-//! Never decides what an answer means: [`connection`](super::connection) does, for both versions of HTTP.
+//! Never decides what an answer means: `connection` does, for both versions of HTTP.
 
 mod frame;
 pub mod hpack;
