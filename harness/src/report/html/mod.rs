@@ -54,6 +54,7 @@ pub(super) fn render(recording: &Recording, findings: &Findings) -> String {
     let sections = [
         sections::head(recording, findings, &facts),
         sections::evidence(findings),
+        sections::steps(&findings.steps),
         sections::plots(&data.phases, &summaries),
         responses
             .as_ref()
