@@ -5,6 +5,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod drive;
 pub mod fleet;
+pub mod heap;
 pub mod init;
 pub mod isolate;
 pub mod observe;

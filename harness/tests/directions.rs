@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "record",
         &["units", "profile", "plan", "timeline", "observe"],
     ),
+    ("heap", &["units", "profile", "target", "record"]),
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "page", "record", "diagnose"]),
     ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
@@ -43,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "fleet",
             "observe",
             "record",
+            "heap",
             "diagnose",
             "report",
             "dashboard",
@@ -55,7 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
-    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "page", "diagnose",
+    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "heap", "page", "diagnose",
     "report", "doctor", "init",
 ];
 

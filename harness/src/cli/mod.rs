@@ -15,8 +15,11 @@ mod look;
 mod paint;
 mod plan;
 mod prepare;
+mod profile;
 mod progress;
 mod report;
+mod resume;
+mod review;
 mod run;
 mod signals;
 mod so_far;
@@ -68,6 +71,10 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Make a report of a recording again.
     Report(report::ReportArguments),
+    /// Which lines keep what: the allocation profile of a run, in the forms of other tools.
+    Profile(profile::ProfileArguments),
+    /// What a change keeps that was not kept before, line by line: for code review.
+    Review(review::ReviewArguments),
     /// Play a part of a load, as told on standard input: what a run starts of itself.
     #[command(hide = true)]
     Worker,
@@ -106,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Init(arguments) => init::init(&arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Profile(arguments) => profile::profile(&arguments),
+        Command::Review(arguments) => review::review(&arguments),
         Command::Worker => worker::worker(),
     };
     done.unwrap_or_else(|error| complain(&error)).into()

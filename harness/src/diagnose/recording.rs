@@ -62,7 +62,8 @@ pub fn judge_from(recording: &Recording, best: Signal) -> Findings {
     if recording.manifest.kind == run::KIND_CLEANUP {
         return Findings::new(forgotten::findings(recording))
             .with(run::findings(recording))
-            .with(generations::of_cleanup(recording));
+            .with(generations::of_cleanup(recording))
+            .with_allocations(recording.stacks.as_ref());
     }
     if recording.manifest.kind == staircase::KIND {
         return staircase::judge(recording);
@@ -76,6 +77,7 @@ pub fn judge_from(recording: &Recording, best: Signal) -> Findings {
         .with(backlog::findings(recording))
         .with(limit::findings(recording, &judgement))
         .with(generations::findings(recording, &rows.generations))
+        .with_allocations(recording.stacks.as_ref())
 }
 
 /// Judges evidence of any origin.

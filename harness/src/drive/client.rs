@@ -160,8 +160,7 @@ impl Client {
     fn ask(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         self.connection.ask(now, world)?;
         if let Carried::Among(lane) = self.carried {
-            self.ask_among(lane, now, world);
-            return Ok(());
+            return self.ask_among(lane, now, world);
         }
         let request = std::mem::take(&mut world.request);
         if let Some(shaper) = &mut self.shaper {
@@ -178,7 +177,7 @@ impl Client {
     }
 
     /// Asks on a stream of its own.
-    fn ask_among(&mut self, lane: Lane, now: Elapsed, world: &mut World) {
+    fn ask_among(&mut self, lane: Lane, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         let ends = self.ends_its_request(world.body.is_empty(), world);
         let World {
             carriers,
@@ -186,13 +185,16 @@ impl Client {
             body,
             ..
         } = world;
-        let Some(carriers) = carriers else { return };
+        let Some(carriers) = carriers.as_mut().filter(|all| all.takes_requests(lane)) else {
+            return Err(Trouble::Closed(Where::BetweenExchanges));
+        };
         let sent = carriers.request(lane, request, body, ends);
         if sent < body.len() {
             self.connection.keep_unsent(&body[sent..]);
         } else {
             self.sent(now, world);
         }
+        Ok(())
     }
 
     /// Over HTTP/2 a request says that nothing follows it. Who is to close this half of its stream later leaves that out, if the server

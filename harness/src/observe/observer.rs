@@ -270,7 +270,8 @@ struct Watch {
 
 impl Watch {
     fn run(mut self, questions: &Receiver<Question>) {
-        let mut due = grid::next_point(self.clock.now(), self.every);
+        let mut last = self.clock.now();
+        let mut due = grid::next_point(last, self.every);
         loop {
             let wait = due.since(self.clock.now());
             match questions.recv_timeout(wait) {
@@ -282,6 +283,10 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {
                     let mut sample = self.eyes.look(Purpose::Sample);
                     sample.gaps = begun(&mut self.lasting, sample.gaps);
+                    let (missed, said) = grid::missed(last, sample.at, self.every);
+                    last = sample.at;
+                    self.lost.fetch_add(missed, Relaxed);
+                    sample.gaps.extend(said);
                     self.send(sample);
                     due = grid::next_point(self.clock.now(), self.every);
                 }

@@ -25,13 +25,13 @@ pub use self::{
         AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
         TargetFacts,
     },
-    reader::{Recording, RecordingError},
+    reader::{Done, Recording, RecordingError, manifest},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
     steps::{Spread, StepRow},
     table::{Complaint, Table},
-    writer::{RecordError, RunDir},
+    writer::{RecordError, RunDir, Torn},
 };
 
 /// Names of the files in a run directory.
@@ -62,6 +62,10 @@ pub mod files {
     pub const STACKS: &str = "heap/stacks.json";
     /// What was judged.
     pub const FINDINGS: &str = "findings.json";
+    /// What is kept, for code review tools.
+    pub const SARIF: &str = "findings.sarif";
+    /// What is kept, as a comment on a pull request.
+    pub const PULL_REQUEST: &str = "pull-request.md";
     /// The report for people, in Markdown.
     pub const REPORT_MD: &str = "report.md";
     /// One test case per judged factor.

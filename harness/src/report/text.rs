@@ -16,6 +16,9 @@ const WIDTH: usize = 80;
 
 pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) -> String {
     let mut out = verdict(findings);
+    if let Some(allocations) = &findings.allocations {
+        out.push_str(&super::allocations::text(allocations));
+    }
     let facts = Facts::of(recording);
     out.push('\n');
     stairs::text(&mut out, &findings.steps);

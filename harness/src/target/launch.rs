@@ -317,6 +317,26 @@ fn signal_exactly(id: ProcessId, signal: Signal) {
     }
 }
 
+/// Ends what an earlier harness started and could not stop: this very process and everything below it. Says whether it still ran.
+pub fn end(id: ProcessId, grace: Duration) -> bool {
+    const AFTER_KILL: Duration = Duration::from_secs(2);
+    let Ok(mut family) = Family::of(id.pid) else {
+        return false;
+    };
+    if family.root() != id || !family.root_is_alive() {
+        return false;
+    }
+    for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, AFTER_KILL)] {
+        let clock = Clock::start();
+        family.alive().for_each(|one| signal_exactly(one, signal));
+        while family.alive().next().is_some() && clock.now().0 < patience {
+            pause(Duration::from_millis(10));
+            family.refresh();
+        }
+    }
+    true
+}
+
 fn log_error(launch: &Launch, source: io::Error) -> TargetError {
     TargetError::Log {
         path: launch.log.clone(),

@@ -24,7 +24,7 @@ use std::{net::SocketAddr, time::Duration};
 pub(crate) use attach::is_local;
 pub use error::TargetError;
 pub use family::Family;
-pub use launch::{Launch, Stopped};
+pub use launch::{Launch, Stopped, end};
 pub use life::{Life, OutOfMemory};
 pub use log::LogKept;
 pub use ready::{Readiness, Ready};
@@ -82,6 +82,15 @@ impl Target {
         match &self.0 {
             Kind::Launched(launched) => Some(launched.family().root().pid),
             Kind::Attached(family) => Some(family.root().pid),
+            Kind::Remote => None,
+        }
+    }
+
+    /// The same with its start time.
+    pub fn process(&self) -> Option<proc::ProcessId> {
+        match &self.0 {
+            Kind::Launched(launched) => Some(launched.family().root()),
+            Kind::Attached(family) => Some(family.root()),
             Kind::Remote => None,
         }
     }
