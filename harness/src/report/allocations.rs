@@ -151,7 +151,7 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// `20,000 sessions in 14 s, 1 sample in 8.0 KiB, 1,451 samples`.
-fn how(table: &Table) -> String {
+pub(super) fn how(table: &Table) -> String {
     let sampling = match table.lg_sample {
         Some(lg) => format!(
             "1 sample in {}, {} samples",
@@ -243,7 +243,7 @@ fn explained(table: &Table) -> String {
 }
 
 /// `1 sample in 512 KiB: 142 µs of CPU per client, 147 µs without (+3 %)`.
-fn price(cost: &CostPerClient) -> String {
+pub(super) fn price(cost: &CostPerClient) -> String {
     let rate = match cost.lg_sample {
         Some(lg) => format!("1 sample in {}", bytes(2_f64.powi(i32::from(lg)))),
         None => "every allocation".into(),

@@ -8,6 +8,34 @@ use crate::{
     units::bytes,
 };
 
+/// What users felt, column by column.
+pub(super) const FELT: [&str; 11] = [
+    "users",
+    "requests",
+    "success",
+    "per second",
+    "mean",
+    "min",
+    "max",
+    "p50",
+    "p95",
+    "p99",
+    "met",
+];
+
+/// What it cost, column by column.
+pub(super) const COST: [&str; 9] = [
+    "users",
+    "first event p50 / p95",
+    "target cores",
+    "target memory",
+    "after the rest",
+    "of its limit",
+    "host idle",
+    "host available",
+    "load generator cores",
+];
+
 /// Tables for a terminal, 80 columns.
 pub(super) fn text(out: &mut String, stairs: &[Stair]) {
     if stairs.is_empty() {
@@ -64,19 +92,11 @@ pub(super) fn markdown(out: &mut String, stairs: &[Stair]) {
         return;
     }
     out.push_str("## Steps\n\nTimes in seconds, of a whole answer, from when it was due.\n\n");
-    table(
-        out,
-        "users | requests | success | per second | mean | min | max | p50 | p95 | p99 | met",
-        stairs.iter().map(felt),
-    );
+    table(out, &FELT.join(" | "), stairs.iter().map(felt));
     out.push_str(
         "\nWhat it cost: the target's own memory and limit, and beside it the machine, which is not the target.\n\n",
     );
-    table(
-        out,
-        "users | first event p50 / p95 | target cores | target memory | after the rest | of its limit | host idle | host available | load generator cores",
-        stairs.iter().map(cost),
-    );
+    table(out, &COST.join(" | "), stairs.iter().map(cost));
     out.push('\n');
 }
 
@@ -110,7 +130,7 @@ fn unknown() -> String {
 }
 
 /// What users felt.
-fn felt(stair: &Stair) -> [String; 11] {
+pub(super) fn felt(stair: &Stair) -> [String; 11] {
     let time = |of: fn(&crate::diagnose::staircase::Times) -> f64| {
         let times = stair.response.as_ref();
         times.map_or_else(unknown, |times| short(of(times)))
@@ -132,7 +152,7 @@ fn felt(stair: &Stair) -> [String; 11] {
 }
 
 /// What it cost.
-fn cost(stair: &Stair) -> [String; 9] {
+pub(super) fn cost(stair: &Stair) -> [String; 9] {
     let number = |value: Option<f64>| value.map_or_else(unknown, |value| format!("{value:.2}"));
     let size = |value: Option<f64>| value.map_or_else(unknown, bytes);
     let first = stair.first_event.map_or_else(unknown, |times| {

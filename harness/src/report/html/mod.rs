@@ -4,6 +4,7 @@
 //! granted and how to run it again. Every picture has its numbers in a table; without a script only the plots over time are missing.
 //! [`series`] chooses what is plotted over time; [`figure`] draws the rest as SVG.
 
+mod allocations;
 mod compared;
 mod figure;
 mod sections;
@@ -54,6 +55,8 @@ pub(super) fn render(recording: &Recording, findings: &Findings) -> String {
     let sections = [
         sections::head(recording, findings, &facts),
         sections::evidence(findings),
+        sections::steps(&findings.steps),
+        allocations::section(recording, findings.allocations.as_ref()),
         sections::plots(&data.phases, &summaries),
         responses
             .as_ref()

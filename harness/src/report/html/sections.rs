@@ -11,10 +11,14 @@ use crate::{
         finding::{Finding, Findings, Statement, sentence::amount},
         response::{Response, Responses},
         signal::Signal,
+        staircase::Stair,
     },
     page::{escaped, foreign},
     record::{Recording, Table},
-    report::facts::{Facts, times, whole},
+    report::{
+        facts::{Facts, times, whole},
+        stairs,
+    },
     units::bytes,
 };
 
@@ -195,6 +199,34 @@ fn interval(finding: &Finding) -> Option<figure::Interval> {
         class: class(finding.verdict),
         told: format!("{} … {} B", amount(low), amount(high)),
     })
+}
+
+/// The steps of a step load: what users felt, and what it cost.
+pub(super) fn steps(stairs: &[Stair]) -> String {
+    if stairs.is_empty() {
+        return String::new();
+    }
+    let safe = |cells: &[String]| cells.iter().map(|cell| escaped(cell)).collect();
+    let felt: Vec<Vec<String>> = stairs
+        .iter()
+        .map(|stair| safe(&stairs::felt(stair)))
+        .collect();
+    let cost: Vec<Vec<String>> = stairs
+        .iter()
+        .map(|stair| safe(&stairs::cost(stair)))
+        .collect();
+    let numbers: Vec<usize> = (0..stairs::FELT.len() - 1).collect();
+    let told = "Times in seconds, of a whole answer, from when it was due";
+    format!(
+        "<h2 id=\"steps\">Steps</h2>\n{}{}",
+        table(told, &stairs::FELT, &numbers, &felt),
+        table(
+            "What it cost the target, and beside it the machine, which is not the target",
+            &stairs::COST,
+            &numbers[..stairs::COST.len()],
+            &cost
+        ),
+    )
 }
 
 /// Where the script puts the plots over time, and their numbers.
