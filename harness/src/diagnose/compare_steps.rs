@@ -13,6 +13,8 @@ use crate::record::Recording;
 
 /// A mean that moved by less than this share of what it was is the same.
 const SAME: f64 = 0.1;
+/// A machine with less idle CPU than this shares its own slowness with the target.
+const BUSY: f64 = 0.3;
 /// Standard errors in half a 95 % interval.
 const REACH: f64 = 1.96;
 
@@ -100,10 +102,27 @@ fn compare_stairs(before: &[Stair], after: &[Stair]) -> Result<StepsComparison, 
         served,
         stopped,
         steps,
-        assumptions: vec![
-            "intervals take conversations as independent of one another; memory and throughput are single numbers without one".into(),
-        ],
+        assumptions: assumptions(before, after),
     })
+}
+
+/// What had to be taken for granted; of a busy machine first.
+fn assumptions(before: &[Stair], after: &[Stair]) -> Vec<String> {
+    let is_busy = |stair: &&Stair| stair.host_idle_share.is_some_and(|idle| idle < BUSY);
+    let busy = [before, after].map(|stairs| stairs.iter().filter(is_busy).count());
+    let mut all = Vec::new();
+    if busy != [0, 0] {
+        all.push(format!(
+            "the machine had less than {:.0} % of its CPU idle in {} of {} steps before and {} of {} after: response times are also its own",
+            100.0 * BUSY,
+            busy[0],
+            before.len(),
+            busy[1],
+            after.len()
+        ));
+    }
+    all.push("intervals take conversations as independent of one another; memory and throughput are single numbers without one".into());
+    all
 }
 
 /// The most users served before any condition was met.
@@ -284,6 +303,19 @@ mod tests {
         }
         let found = compare_stairs(&[stair(10, 0.2, false)], &[stair(10, 0.32, false)]).unwrap();
         assert_eq!(found.steps[0].difference(), "+120 ms (+117 ms … +123 ms)");
+    }
+
+    #[test]
+    fn a_busy_machine_is_said_before_anything_is_taken_for_the_target() {
+        let mut busy = stair(10, 0.3, false);
+        busy.host_idle_share = Some(0.02);
+        let found = compare_stairs(&[stair(10, 0.2, false)], &[busy]).unwrap();
+        let said = "idle in 0 of 1 steps before and 1 of 1 after";
+        assert!(
+            found.assumptions[0].contains(said),
+            "{:?}",
+            found.assumptions
+        );
     }
 
     #[test]

@@ -90,7 +90,11 @@ fn process(portrait: &Portrait) -> String {
     if let Some(heap) = portrait.heap {
         note(&format!("Seen: {}, {}.", heap.runtime, heap.allocator));
         match (heap.runtime, heap.allocator) {
-            (Runtime::Node | Runtime::Python | Runtime::Java | Runtime::Go, _) => note(
+            (Runtime::Python, _) => note(
+                "Started by us (`command`), it collects before every reading and tells what it holds: sharper than attaching to it.",
+            ),
+            (Runtime::Node, _) => note("Its inspector is asked to collect before every reading."),
+            (Runtime::Java | Runtime::Go, _) => note(
                 "Its collector decides when memory falls: bounds are wider than those of a native server. Longer runs narrow them.",
             ),
             (Runtime::Native, Allocator::Glibc) => note(

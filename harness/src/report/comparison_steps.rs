@@ -37,6 +37,10 @@ pub(super) fn text(comparison: &StepsComparison) -> String {
     for step in &comparison.steps {
         line(cells(step));
     }
+    out.push('\n');
+    for assumption in &comparison.assumptions {
+        super::wrapped(&mut out, "  ", "  ", assumption);
+    }
     out
 }
 
