@@ -68,7 +68,8 @@ impl Plant {
         let mut block = vec![0xA5; size].into_boxed_slice();
         let kept = text.len().min(size);
         block[..kept].copy_from_slice(&text[..kept]);
-        Box::leak(block);
+        // What nobody looks at again, a compiler may leave out: then there would be no leak at all.
+        std::hint::black_box(Box::leak(block));
         self.took(self.bytes(size));
     }
 
