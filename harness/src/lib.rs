@@ -1,8 +1,12 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 pub mod cli;
+pub mod dashboard;
 pub mod diagnose;
+pub mod doctor;
 pub mod drive;
 pub mod fleet;
+pub mod heap;
+pub mod init;
 pub mod isolate;
 pub mod observe;
 pub mod page;

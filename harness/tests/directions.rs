@@ -18,8 +18,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "record",
         &["units", "profile", "plan", "timeline", "observe"],
     ),
+    ("heap", &["units", "profile", "target", "record"]),
     ("diagnose", &["units", "profile", "plan", "record"]),
     ("report", &["units", "plan", "page", "record", "diagnose"]),
+    ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
+    ("init", &["units", "timeline", "profile", "drive", "doctor"]),
+    ("dashboard", &["units", "page", "record", "diagnose"]),
     (
         "soak",
         &[
@@ -30,16 +34,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "soak",
+            "units",
+            "profile",
+            "plan",
+            "timeline",
+            "isolate",
+            "target",
+            "drive",
+            "fleet",
+            "observe",
+            "record",
+            "heap",
+            "diagnose",
+            "report",
+            "dashboard",
+            "doctor",
+            "init",
+            "soak",
         ],
     ),
 ];
 
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
-    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "page", "diagnose",
-    "report",
+    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "heap", "page", "diagnose",
+    "report", "doctor", "init",
 ];
 
 #[test]

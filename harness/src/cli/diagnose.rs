@@ -44,7 +44,7 @@ fn signal(text: &str) -> Result<Signal, String> {
 pub(super) fn diagnose(arguments: &DiagnoseArguments) -> anyhow::Result<Exit> {
     match (&arguments.run, &arguments.trace) {
         (Some(run), _) => match arguments.signal {
-            None => run::judge(run, arguments.format),
+            None => run::judge(run, arguments.format, None),
             Some(signal) => judge_from(run, signal, arguments.format),
         },
         (None, Some(file)) => judge_trace(file, arguments.format),

@@ -7,14 +7,23 @@ mod adaptive;
 mod carriage;
 mod compare;
 mod diagnose;
+mod doctor;
 mod exit;
+mod init;
 mod load;
+mod look;
+mod paint;
 mod plan;
 mod prepare;
+mod profile;
 mod progress;
 mod report;
+mod resume;
+mod review;
 mod run;
 mod signals;
+mod so_far;
+mod tui;
 mod worker;
 
 use std::{
@@ -56,8 +65,16 @@ enum Command {
     Diagnose(diagnose::DiagnoseArguments),
     /// What changed from one run to another, per factor, with intervals.
     Compare(compare::CompareArguments),
+    /// Write a profile for your server: asks it a few questions, and guesses the rest.
+    Init(init::InitArguments),
+    /// What this machine, and a target on it, allow; what each limit costs a measurement, and how to lift it.
+    Doctor(doctor::DoctorArguments),
     /// Make a report of a recording again.
     Report(report::ReportArguments),
+    /// Which lines keep what: the allocation profile of a run, in the forms of other tools.
+    Profile(profile::ProfileArguments),
+    /// What a change keeps that was not kept before, line by line: for code review.
+    Review(review::ReviewArguments),
     /// Play a part of a load, as told on standard input: what a run starts of itself.
     #[command(hide = true)]
     Worker,
@@ -93,7 +110,11 @@ pub fn main() -> ExitCode {
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Diagnose(arguments) => diagnose::diagnose(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Init(arguments) => init::init(&arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Profile(arguments) => profile::profile(&arguments),
+        Command::Review(arguments) => review::review(&arguments),
         Command::Worker => worker::worker(),
     };
     done.unwrap_or_else(|error| complain(&error)).into()

@@ -18,20 +18,24 @@ use super::{
     adaptive::{self, AdaptiveArguments, Course},
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate,
+    isolate, look, paint,
     prepare::prepare,
-    print, profile_path,
-    progress::ProgressLine,
+    print,
+    profile::look_up_or_say,
+    profile_path,
+    progress::{ProgressLine, Show},
     refuse_remote,
     report::Format,
+    resume::{self, Begun},
     say, signals,
 };
 use crate::{
-    diagnose, plan,
+    diagnose,
+    plan::{self, Plan},
     profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
-    soak::{self, EndReason, Setup, SoakError, Stop},
+    soak::{self, Begin, EndReason, Setup, SoakError, Stop},
 };
 
 /// Programs of the reference server, which take `--defect`.
@@ -40,8 +44,11 @@ const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// A profile: a path, or the name of one in soak-profiles/.
-    #[arg(value_name = "PROFILE")]
-    plan: PathBuf,
+    #[arg(value_name = "PROFILE", required_unless_present = "resume")]
+    plan: Option<PathBuf>,
+    /// Go on with a run that was cut short (a crash, a reboot, Ctrl-C): the folder of that run. Same profile, seed and plan.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["plan", "url", "out", "seed", "defect", "isolate", "command"])]
+    resume: Option<PathBuf>,
     /// Where the target listens, instead of the profile's: http://HOST:PORT, or https://…
     #[arg(long)]
     url: Option<String>,
@@ -81,9 +88,14 @@ pub(super) struct RunArguments {
     /// The repository that stacks are shown in; if not given, the one that the target was built from.
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// No progress line.
+    #[command(flatten)]
+    look: look::LookArguments,
+    /// No progress, but for alarms.
     #[arg(long, short)]
     quiet: bool,
+    /// A full screen while it runs: memory and streams over time, what is known of every factor so far.
+    #[arg(long, conflicts_with = "quiet")]
+    tui: bool,
     /// How the verdict is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -95,12 +107,14 @@ pub(super) struct RunArguments {
 /// The runtimes that can be asked.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Runtime {
-    /// Python that we start, and Node.
+    /// Python that we start, Node, and Java.
     Auto,
-    /// Python, if we start it.
+    /// Python; if it runs already, by a debugger (gdb).
     Python,
     /// Node, by its inspector (SIGUSR1).
     Node,
+    /// The JVM, by `jcmd`.
+    Java,
     /// Leave it alone.
     None,
 }
@@ -111,21 +125,32 @@ impl From<Runtime> for RuntimeSpec {
             Runtime::Auto => Self::Auto,
             Runtime::Python => Self::Python,
             Runtime::Node => Self::Node,
+            Runtime::Java => Self::Java,
             Runtime::None => Self::None,
         }
     }
 }
 
-pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
-    let setup = setup(arguments)?;
-    if let Some(url) = &setup.profile.target.url {
-        refuse_remote(url.get_ref(), arguments.allow_remote)?;
+impl RunArguments {
+    /// The folder of the profile that was named: `{profile}` in its strings.
+    pub(super) fn folder_of_profile(&self) -> PathBuf {
+        let path = self.plan.as_deref().map(profile_path);
+        let path = path.and_then(|path| path.canonicalize().ok());
+        let folder = path.and_then(|path| Some(path.parent()?.to_owned()));
+        folder.unwrap_or_default()
     }
+}
+
+pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
+    let door = arguments.look.open()?; // before a private network is entered: viewers stay outside
+    let setup = match &arguments.resume {
+        Some(folder) => go_on(folder, arguments)?,
+        None => setup(arguments)?,
+    };
     let tls = setup.profile.target.tls.as_ref();
     warn(tls.is_some_and(|tls| tls.get_ref().insecure));
     let stop = Stop::default();
     signals::listen(stop.clone()).context("cannot listen for signals")?;
-    let mut line = ProgressLine::new(arguments.quiet);
     if !arguments.quiet {
         say(&format!(
             "recording to {}, at most {} s",
@@ -133,9 +158,18 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
             setup.longest().as_secs()
         ));
     }
+    let show = match (arguments.quiet, arguments.tui) {
+        (true, _) => Show::Quiet,
+        (false, true) => Show::Screen,
+        (false, false) => Show::Line,
+    };
+    let mut line = ProgressLine::new(show, &setup.out);
+    let dashboard = arguments.look.start(door, &setup, &stop)?;
     let ended = play(&setup, &stop, &mut line, arguments.quiet);
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
-    let judged = judge(&setup.out, arguments.format)?;
+    look_up_or_say(&setup.out, arguments.repo.as_deref());
+    let judged = judge(&setup.out, arguments.format, arguments.repo.as_deref())?;
+    look::close(dashboard, &setup.out);
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
         EndReason::Alarm | EndReason::Stopped => Exit::Alarm,
@@ -178,18 +212,21 @@ fn say_what_is_kept(out: &Path) {
 }
 
 /// Judges a run directory, writes its reports and prints one.
-pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
+pub(super) fn judge(folder: &Path, format: Format, repo: Option<&Path>) -> anyhow::Result<Exit> {
     let recording = Recording::read(folder)?;
     let findings = diagnose::judge(&recording);
     report::write_all(folder, &recording, &findings)
         .with_context(|| format!("cannot write the reports into {}", folder.display()))?;
-    print(&report::render(
-        format.into(),
-        &recording,
-        &findings,
-        folder,
-    ))?;
-    Ok(Exit::from_code(findings.exit_code))
+    super::profile::write(folder, &recording, &findings, repo)?;
+    let exit = Exit::from_code(findings.exit_code);
+    let text = report::render(format.into(), &recording, &findings, folder);
+    let text = if format == Format::Text {
+        paint::verdict(&text, exit)
+    } else {
+        text
+    };
+    print(&text)?;
+    Ok(exit)
 }
 
 /// An allocation profiler, as the command line names it.
@@ -204,8 +241,12 @@ enum Profiler {
 }
 
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
-    let mut profile = Profile::read(&profile_path(&arguments.plan))?;
+    let path = arguments.plan.as_deref().unwrap_or(Path::new("")); // clap asks for it
+    let mut profile = Profile::read(&profile_path(path))?;
     overrule(&mut profile, arguments)?;
+    if let Some(url) = &profile.target.url {
+        refuse_remote(url.get_ref(), arguments.allow_remote)?;
+    }
     prepare(&profile)?;
     let seed = arguments.seed.unwrap_or(profile.seed);
     let adaptive = arguments.adaptive.asked(&mut profile, seed)?;
@@ -215,19 +256,59 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         arguments.isolate || profile.target.isolate,
         profile.target.command.is_some(),
     )?;
-    let windows = if profile.allocations.instrument == Instrument::None {
-        vec![]
-    } else {
-        plan::windows(&profile, &plan)
-    };
     Ok(Setup {
+        windows: windows(&profile, &plan),
         profile,
         plan,
-        windows,
         out,
         isolated,
         adaptive,
         command: env::args().collect(),
+        begin: Begin::Anew,
+    })
+}
+
+/// The windows in which allocations are profiled, if they are.
+fn windows(profile: &Profile, plan: &Plan) -> Vec<plan::Window> {
+    if profile.allocations.instrument == Instrument::None {
+        vec![]
+    } else {
+        plan::windows(profile, plan)
+    }
+}
+
+/// The setup with which a run was begun, to go on with it. An attached process may have another number now: `--pid` tells.
+fn go_on(folder: &Path, arguments: &RunArguments) -> anyhow::Result<Setup> {
+    let Begun {
+        arguments: mut begun,
+        mut profile,
+        manifest,
+    } = resume::begun(folder)?;
+    if manifest.plan.adaptive.is_some() {
+        anyhow::bail!(Usage(
+            "this run was laid out as it went (--tolerance, --within), and that cannot be gone on with: run it again".into()
+        ));
+    }
+    begun.pid = arguments.pid.or(begun.pid);
+    overrule(&mut profile, &begun)?;
+    prepare(&profile)?;
+    if let Some(url) = &profile.target.url {
+        refuse_remote(url.get_ref(), begun.allow_remote)?;
+    }
+    let plan = Plan::new(&profile, manifest.seed);
+    let isolated = isolate(
+        begun.isolate || profile.target.isolate,
+        profile.target.command.is_some(),
+    )?;
+    Ok(Setup {
+        windows: windows(&profile, &plan),
+        profile,
+        plan,
+        out: folder.into(),
+        isolated,
+        adaptive: None,
+        command: manifest.command,
+        begin: Begin::GoOn,
     })
 }
 

@@ -13,6 +13,7 @@
 //! Cost: a day's soak (287 rows, six looks) is judged in 0.1 s, and its 86,400 seconds are read in as much again.
 //! Never acts on a verdict and never writes one: that is the business of the report and of the command line.
 pub mod adaptive;
+pub mod allocations;
 pub mod assay;
 pub mod backlog;
 pub mod cleanup;

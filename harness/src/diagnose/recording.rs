@@ -62,7 +62,8 @@ pub fn judge_from(recording: &Recording, best: Signal) -> Findings {
     if recording.manifest.kind == run::KIND_CLEANUP {
         return Findings::new(forgotten::findings(recording))
             .with(run::findings(recording))
-            .with(generations::of_cleanup(recording));
+            .with(generations::of_cleanup(recording))
+            .with_allocations(recording.stacks.as_ref());
     }
     if recording.manifest.kind == staircase::KIND {
         return staircase::judge(recording);
@@ -76,6 +77,7 @@ pub fn judge_from(recording: &Recording, best: Signal) -> Findings {
         .with(backlog::findings(recording))
         .with(limit::findings(recording, &judgement))
         .with(generations::findings(recording, &rows.generations))
+        .with_allocations(recording.stacks.as_ref())
 }
 
 /// Judges evidence of any origin.
@@ -143,10 +145,14 @@ pub fn tolerance(recording: &Recording) -> Tolerance {
 
 /// What a recording has to say.
 pub fn evidence(recording: &Recording) -> Evidence {
-    gathered(recording, &Rows::of(recording), Signal::Allocated)
+    evidence_from(recording, Signal::Allocated)
 }
 
-/// What it has to say if memory had only been read by this signal, and by those that are believed less.
+/// The same as if memory had only been read by this signal, and by those that are believed less.
+pub fn evidence_from(recording: &Recording, best: Signal) -> Evidence {
+    gathered(recording, &Rows::of(recording), best)
+}
+
 fn gathered(recording: &Recording, rows: &Rows<'_>, best: Signal) -> Evidence {
     let memory: Vec<Memory> = MEMORY
         .into_iter()
@@ -360,9 +366,13 @@ impl<'a> Rows<'a> {
                 _ => return None,
             };
             let waited = waited.and_then(|name| self.waited(rows, &total, &name, lag));
+            let mut total = self.since_first(rows, &total)?;
+            if factor == Factor::Session {
+                self.take_away_deleted(rows, &mut total);
+            }
             Some(Dose {
                 factor,
-                total: self.since_first(rows, &total)?,
+                total,
                 waited,
             })
         };
@@ -372,6 +382,15 @@ impl<'a> Rows<'a> {
         let others: Vec<Dose> = besides.into_iter().filter(|one| !is_planned(one)).collect();
         doses.extend(others);
         doses
+    }
+
+    /// A session that its own client deleted is not left to the server.
+    fn take_away_deleted(&self, rows: &[usize], created: &mut [f64]) {
+        let deleted = self.since_first(rows, "sessions_deleted_total");
+        let deleted = deleted.unwrap_or_default();
+        for (created, deleted) in created.iter_mut().zip(deleted) {
+            *created -= deleted;
+        }
     }
 
     /// The column that counts events: the target's own, if it reports one. What it sends to clients that never read is sent, but never

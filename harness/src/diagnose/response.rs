@@ -133,12 +133,11 @@ mod tests {
                 .iter()
                 .find(|one| one.finding.factor == Some(factor))
                 .unwrap();
-            let (given, none): (Vec<_>, Vec<_>) =
-                response.points.iter().partition(|(units, _)| *units > 0.5);
-            let mean = |points: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
-                points.iter().map(of).sum::<f64>() / points.len() as f64
+            let mean = |of: &dyn Fn(&(f64, f64)) -> f64| {
+                response.points.iter().map(of).sum::<f64>() / response.points.len() as f64
             };
-            (mean(&given, |p| p.1) - mean(&none, |p| p.1)) / mean(&given, |p| p.0)
+            let (x, y) = (mean(&|p| p.0), mean(&|p| p.1));
+            mean(&|p| (p.0 - x) * (p.1 - y)) / mean(&|p| (p.0 - x).powi(2))
         };
         assert!((slope(RST) - 64.0).abs() < 10.0, "{}", slope(RST));
         assert!(slope(super::super::synthetic::FIN).abs() < 10.0);

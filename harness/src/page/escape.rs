@@ -2,17 +2,28 @@
 
 use serde::Serialize;
 
-/// Text for HTML, in content and in quoted attributes. What would turn the direction of the text around it, or is no
-/// character to be seen, is shown as its number.
+/// Text for HTML, in content and in quoted attributes; all of it [`visible`].
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in visible(text).chars() {
         match letter {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Text in which everything can be seen: what would turn the direction of the text around it, or is no character to be seen, is
+/// shown as its number.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
             '\n' | '\t' => out.push(letter),
             hidden if is_hidden(hidden) => {
                 out.push_str(&format!("\u{27e8}U+{:04X}\u{27e9}", u32::from(hidden)));

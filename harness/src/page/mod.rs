@@ -9,7 +9,7 @@ mod packed;
 mod shell;
 
 pub use self::{
-    escape::{escaped, foreign, json},
+    escape::{escaped, foreign, json, visible},
     packed::{Packed, Precision, packed, within},
     shell::{DASHBOARD_SCRIPT, Document, REPORT_SCRIPT},
 };

@@ -42,7 +42,8 @@ pub fn windows(profile: &Profile, plan: &Plan) -> Vec<Window> {
         Kind::Steps(_) => Vec::new(), // its load has no doses to divide by
     };
     played.retain(|(factor, _)| wanted(*factor));
-    let share = asked.within.get() / u32::try_from(played.len()).unwrap_or(u32::MAX).max(1);
+    let each = u32::try_from(played.len()).unwrap_or(u32::MAX).max(1);
+    let share = asked.within.get() / each.saturating_mul(asked.repeat.get());
     let at_once = plan.most_open().saturating_sub(u64::from(plan.standing));
     let at_once = u32::try_from(at_once.clamp(2, MOST_AT_ONCE)).unwrap_or(2);
     let window = |(factor, batch): (Factor, Batch)| Window {
@@ -51,7 +52,9 @@ pub fn windows(profile: &Profile, plan: &Plan) -> Vec<Window> {
         units: asked.connections,
         within: share,
     };
-    played.into_iter().map(window).collect()
+    let once: Vec<Window> = played.into_iter().map(window).collect();
+    let times = 0..asked.repeat.get();
+    times.flat_map(|_| once.iter().cloned()).collect()
 }
 
 /// A batch of the plan as one round. Streams of events and turns in borrowed sessions stay as many as the profile says.

@@ -1,5 +1,7 @@
 //! Allocation profiles, as a profile writes them: which instrument, of which units, how many of each.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use super::forecast::Unit;
@@ -21,6 +23,9 @@ pub struct Allocations {
     /// Only these ways of leaving, `session`, `turn`, `event`; if not given, everything that the profile doses.
     #[serde(default)]
     pub of: Vec<Unit>,
+    /// How often each window is opened: several show how far a sampled profile strays.
+    #[serde(default = "once")]
+    pub repeat: NonZeroU32,
     /// One sample in 2^this bytes; if not given, chosen for each window after a first look at what it leaves.
     #[serde(default)]
     pub lg_sample: Option<u8>,
@@ -57,6 +62,7 @@ impl Default for Allocations {
             connections: twenty_thousand(),
             within: three_minutes(),
             of: vec![],
+            repeat: once(),
             lg_sample: None,
         }
     }
@@ -64,6 +70,10 @@ impl Default for Allocations {
 
 const fn twenty_thousand() -> u32 {
     20_000
+}
+
+const fn once() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 fn three_minutes() -> Period {

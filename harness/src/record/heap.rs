@@ -126,6 +126,9 @@ pub struct Image {
     pub path: String,
     /// Its GNU build id in hexadecimal digits; `None`: it has none, or could not be read.
     pub build_id: Option<String>,
+    /// From where its first byte lies in memory to the end of its last mapping.
+    #[serde(default)]
+    pub range: Option<(u64, u64)>,
 }
 
 /// `heap/stacks.json`: the dumps, read and symbolised.

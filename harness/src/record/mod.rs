@@ -6,6 +6,7 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod follow;
 mod heap;
 mod manifest;
 mod reader;
@@ -15,6 +16,7 @@ mod table;
 mod writer;
 
 pub use self::{
+    follow::{Follow, Row},
     heap::{
         Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
         VERSION as HEAP_VERSION,
@@ -23,13 +25,13 @@ pub use self::{
         AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
         TargetFacts,
     },
-    reader::{Recording, RecordingError},
+    reader::{Done, Recording, RecordingError, manifest},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
     steps::{Spread, StepRow},
     table::{Complaint, Table},
-    writer::{RecordError, RunDir},
+    writer::{RecordError, RunDir, Torn},
 };
 
 /// Names of the files in a run directory.
@@ -60,6 +62,10 @@ pub mod files {
     pub const STACKS: &str = "heap/stacks.json";
     /// What was judged.
     pub const FINDINGS: &str = "findings.json";
+    /// What is kept, for code review tools.
+    pub const SARIF: &str = "findings.sarif";
+    /// What is kept, as a comment on a pull request.
+    pub const PULL_REQUEST: &str = "pull-request.md";
     /// The report for people, in Markdown.
     pub const REPORT_MD: &str = "report.md";
     /// One test case per judged factor.

@@ -33,6 +33,9 @@ pub(super) fn render(recording: &Recording, findings: &Findings) -> String {
     );
     stairs::markdown(&mut out, &findings.steps);
     table(&mut out, findings);
+    if let Some(allocations) = &findings.allocations {
+        out.push_str(&super::allocations::markdown(allocations));
+    }
     cleanup(&mut out, &facts);
     list(&mut out, "In the target's kernel", &facts.kernel);
     list(&mut out, "How it was done here", &facts.notes);

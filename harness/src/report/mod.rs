@@ -3,22 +3,37 @@
 //! In: a [`Recording`] and its [`Findings`]. Out: text. Start at [`render`]. Same input, same bytes.
 //! Never judges: what it shows was decided by [`diagnose`](crate::diagnose).
 
+mod allocations;
 mod comparison;
 mod comparison_steps;
 mod csv;
+mod export;
 mod facts;
 mod html;
 mod junit;
 mod markdown;
+mod review;
+mod sarif;
 mod stairs;
 mod text;
 
 use std::{fs, io, path::Path};
 
+pub use self::{
+    export::{Export, export, export_all},
+    review::Source,
+};
 use crate::{
-    diagnose::{compare::Comparison, compare_steps::StepsComparison, finding::Findings},
+    diagnose::{
+        allocations::Review, compare::Comparison, compare_steps::StepsComparison, finding::Findings,
+    },
     record::{Recording, files},
 };
+
+/// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
+pub fn wrapped(out: &mut String, first: &str, other: &str, words: &str) {
+    text::wrapped(out, first, other, words);
+}
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +95,38 @@ pub fn render_steps_comparison(format: Format, comparison: &StepsComparison) -> 
             serde_json::to_string_pretty(comparison).expect("a comparison is JSON") + "\n"
         }
     }
+}
+
+/// The tables of an allocation profile, for a terminal.
+pub fn profile_text(findings: &Findings) -> String {
+    let told = findings.allocations.as_ref().map(allocations::text);
+    format!("{}\n{}", findings.text, told.unwrap_or_default())
+}
+
+/// The tables of an allocation profile, for a page.
+pub fn profile_markdown(findings: &Findings) -> String {
+    let told = findings.allocations.as_ref().map(allocations::markdown);
+    format!("# {}\n{}", findings.text, told.unwrap_or_default())
+}
+
+/// SARIF 2.1.0: one result for each line of the repository that keeps something.
+pub fn sarif(findings: &Findings, review: Option<&Review>) -> String {
+    sarif::write(findings, review)
+}
+
+/// A comment on a pull request.
+pub fn pull_request(findings: &Findings, review: Option<&Review>, source: Source<'_>) -> String {
+    review::pull_request(findings, review, source)
+}
+
+/// Annotations in GitHub's log format.
+pub fn annotations(findings: &Findings, review: Option<&Review>) -> String {
+    review::annotations(findings, review)
+}
+
+/// A review of two allocation profiles, for a terminal.
+pub fn review_text(findings: &Findings, review: &Review) -> String {
+    review::text(findings, review)
 }
 
 fn json(findings: &Findings) -> String {

@@ -16,6 +16,9 @@ const WIDTH: usize = 80;
 
 pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) -> String {
     let mut out = verdict(findings);
+    if let Some(allocations) = &findings.allocations {
+        out.push_str(&super::allocations::text(allocations));
+    }
     let facts = Facts::of(recording);
     out.push('\n');
     stairs::text(&mut out, &findings.steps);
@@ -153,7 +156,7 @@ fn line(out: &mut String, name: &str, text: &str) {
 }
 
 /// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
-fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
+pub(super) fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
     let mut line = first.to_owned();
     let mut empty = true;
     for word in text.split(' ') {

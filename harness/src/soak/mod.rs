@@ -12,14 +12,18 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod resume;
+mod shed;
 mod stairs;
 mod steps;
 mod stop;
+mod successor;
 mod url;
 mod windows;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -31,13 +35,15 @@ use self::{
     exposure::Exposure,
     quiet::Baseline,
     stairs::Stairs,
+    successor::Search,
 };
 pub use self::{
     crew::WorkerReport,
     error::SoakError,
     load::{Comebacks, HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
-    open::rfc3339,
+    open::{fingerprint, rfc3339},
     progress::Progress,
+    resume::may_resume,
     stop::Stop,
     url::{Carriage, Url, address},
 };
@@ -48,7 +54,8 @@ use crate::{
     plan::{Leave, Phase, Plan, Step, Window},
     profile::{Alarm, Allocations, Profile},
     record::{
-        AdaptiveFacts, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files,
+        AdaptiveFacts, Done, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow,
+        files,
     },
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
@@ -56,6 +63,9 @@ use crate::{
 
 /// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long a process may take to end once its listener is gone.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What is to be run.
 pub struct Setup {
@@ -73,6 +83,17 @@ pub struct Setup {
     pub isolated: Option<Isolated>,
     /// What was asked of an assay that is laid out as it goes: then `plan` is its pilot.
     pub adaptive: Option<AdaptiveFacts>,
+    /// Whether the run directory is to be made, or gone on with.
+    pub begin: Begin,
+}
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// In a new run directory.
+    Anew,
+    /// In the one of a run that was cut short, where its last whole reading left off.
+    GoOn,
 }
 
 impl Setup {
@@ -142,6 +163,40 @@ impl<E: Into<SoakError>> From<E> for Halt {
     }
 }
 
+/// What a run has before its target.
+struct Opened {
+    clock: Clock,
+    dir: RunDir,
+    manifest: Manifest,
+    /// What is to be played.
+    plan: Plan,
+    /// Where it goes on, and what is said about that.
+    gone_on: Option<(Done, String)>,
+}
+
+fn opened(setup: &Setup) -> Result<Opened, SoakError> {
+    if setup.begin == Begin::GoOn {
+        let resumed = resume::resume(&setup.out, &setup.plan)?;
+        return Ok(Opened {
+            clock: resumed.clock,
+            dir: resumed.dir,
+            manifest: resumed.manifest,
+            plan: resumed.plan,
+            gone_on: Some((resumed.done, resumed.text)),
+        });
+    }
+    let clock = Clock::start();
+    let dir = RunDir::create(&setup.out)?;
+    dir.text(files::PROFILE, &setup.profile.text)?;
+    Ok(Opened {
+        manifest: open::manifest(setup, &clock),
+        clock,
+        dir,
+        plan: setup.plan.clone(),
+        gone_on: None,
+    })
+}
+
 /// Runs the plan against the target and records it. Everything that was started is stopped when it returns. `onward` is asked for
 /// more whenever all steps are done; most runs have no more.
 ///
@@ -154,20 +209,26 @@ pub fn run(
     progress: &mut dyn FnMut(&Progress),
     onward: AskOnward<'_>,
 ) -> Result<EndReason, SoakError> {
-    let clock = Clock::start();
-    let dir = RunDir::create(&setup.out)?;
-    dir.text(files::PROFILE, &setup.profile.text)?;
-    let mut manifest = open::manifest(setup, &clock);
+    let Opened {
+        clock,
+        dir,
+        mut manifest,
+        plan,
+        gone_on,
+    } = opened(setup)?;
     dir.manifest(&manifest)?;
-    match open::stages(setup, stop, &clock, &mut manifest) {
+    let done = gone_on.as_ref().map(|(done, _)| *done);
+    match open::stages(setup, stop, &clock, &mut manifest, done.as_ref()) {
         Ok(stages) => {
             let mut conductor = Conductor::new(setup, stop, clock, dir, manifest, stages);
             let halt = conductor
-                .say_how(setup)
+                .go_on(gone_on)
+                .and_then(|()| conductor.say_how(setup))
                 .map_err(Halt::from)
-                .and_then(|()| conductor.play_on(&setup.plan, progress, onward))
+                .and_then(|()| conductor.play_on(&plan, progress, onward))
                 .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
+            let halt = halt.map(|halt| conductor.cause_of(halt));
             conductor.close(halt)
         }
         Err(_) if stop.asked() => {
@@ -224,17 +285,23 @@ struct Conductor<'a> {
     /// What alarms have taken since latencies were written.
     latency: Latency,
     losses_said: usize,
-    /// How much of what was said of the run's length is in the events.
-    said: usize,
-    longest: Duration,
     /// Of a step load: the steps.
     stairs: Option<Stairs>,
     /// Counts before the step under way began.
     before_step: Counts,
     /// What could not be read in looks for readings.
     gaps_said: BTreeSet<String>,
+    /// How much of what was said of the run's length is in the events.
+    said: usize,
+    longest: Duration,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    /// For whom to look when the target is gone.
+    search: Option<Search>,
+    /// What was left of the target of a run that is gone on with.
+    leftover: Option<String>,
+    /// What the load had done before this conductor.
+    before: Counts,
     allocations: Allocations,
     drain_within: Duration,
 }
@@ -254,6 +321,9 @@ struct Stages {
     crew: Crew,
     tally: Arc<Tally>,
     samples: Receiver<Sample>,
+    /// Where the target was found, if it was found by its address.
+    found_at: Option<SocketAddr>,
+    leftover: Option<String>,
 }
 
 impl<'a> Conductor<'a> {
@@ -271,7 +341,10 @@ impl<'a> Conductor<'a> {
             crew,
             tally,
             samples,
+            found_at,
+            leftover,
         } = stages;
+        let before = tally.counts();
         Self {
             stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
@@ -301,14 +374,36 @@ impl<'a> Conductor<'a> {
             actor: Actor::new(&setup.out),
             latency: Latency::default(),
             losses_said: 0,
-            said: 0,
-            longest: setup.longest(),
             before_step: Counts::default(),
             gaps_said: BTreeSet::new(),
+            said: 0,
+            longest: setup.longest(),
             asked_alive: clock.now(),
+            leftover,
+            before,
+            search: found_at.map(|addr| {
+                let steps = setup.plan.steps.iter();
+                let standing = steps.filter(|step| step.phase == Phase::Standing);
+                let standing = standing.flat_map(|step| step.batches.clone());
+                let within = setup.profile.target.ready_within.get();
+                Search::at(addr, within, standing.collect())
+            }),
             allocations: setup.profile.allocations.clone(),
             drain_within: setup.profile.run.drain_within(),
         }
+    }
+
+    /// Counts on where the run before left off.
+    fn go_on(&mut self, gone_on: Option<(Done, String)>) -> Result<(), SoakError> {
+        let Some((done, text)) = gone_on else {
+            return Ok(());
+        };
+        self.exposure = Exposure::resume(self.clock.now(), done.exposure);
+        self.retained = done.retained;
+        self.observer.resume_at(done.generation + 1)?;
+        self.event(EventKind::Resume, text)?;
+        let leftover = self.leftover.take();
+        leftover.map_or(Ok(()), |leftover| self.event(EventKind::Restart, leftover))
     }
 
     fn play_on(
@@ -319,6 +414,11 @@ impl<'a> Conductor<'a> {
     ) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
+        windows::possible(
+            self.allocations.instrument,
+            self.manifest.target.status.as_ref(),
+        )?;
+        shed::startup_code();
         self.play(plan, progress)?;
         while let Some(next) = onward().map_err(SoakError::Onward)? {
             for said in &next.facts.said[self.said.min(next.facts.said.len())..] {
@@ -341,9 +441,31 @@ impl<'a> Conductor<'a> {
 
     fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
         for step in &plan.steps {
+            self.wait_while_held(plan, progress)?;
             self.begin(step)?;
             self.step(plan, step, progress)?;
         }
+        Ok(())
+    }
+
+    /// Somebody who looks may hold a run. Samples go on, and the recording says so.
+    fn wait_while_held(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), Halt> {
+        if !self.stop.held() {
+            return Ok(());
+        }
+        self.event(
+            EventKind::Note,
+            "held before the next step, as somebody who looks asked".into(),
+        )?;
+        while self.stop.held() {
+            let until = self.clock.now() + TICK;
+            self.pump(plan, until, progress)?;
+        }
+        self.event(EventKind::Note, "went on".into())?;
         Ok(())
     }
 
@@ -450,6 +572,23 @@ impl<'a> Conductor<'a> {
         self.heed_alarms(&row, &told, progress)
     }
 
+    /// A target that dies takes its admin listener along: what failed first is then not what happened. The listener is gone some
+    /// milliseconds before the process is.
+    fn cause_of(&mut self, halt: Halt) -> Halt {
+        if !matches!(halt, Halt::Failed(SoakError::Observe(_))) {
+            return halt;
+        }
+        let end = self.clock.now() + DYING;
+        while self.clock.now() < end {
+            match self.target.alive() {
+                Life::Running | Life::Unseen => {}
+                gone => return Halt::TargetDied(gone.to_string()),
+            }
+            self.samples.recv_timeout(TICK).ok(); // nobody writes samples any more: this is how we wait
+        }
+        halt
+    }
+
     fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {
         if self.stop.asked() {
             return Err(Halt::Interrupted);
@@ -463,7 +602,7 @@ impl<'a> Conductor<'a> {
         }
         match self.target.alive() {
             Life::Running | Life::Unseen => Ok(()),
-            gone => Err(Halt::TargetDied(gone.to_string())),
+            gone => self.look_for_a_successor(now, gone),
         }
     }
 

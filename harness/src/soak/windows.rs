@@ -21,9 +21,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often we look whether everybody is gone.
 const QUIET_EVERY: Duration = Duration::from_millis(50);
 
-/// Sampling at this rate samples nothing: how jemalloc is switched off without forgetting how to sample.
-const OFF: u8 = 40;
-
 /// What cheap sampling means: jemalloc's own default.
 const CHEAP: u8 = 19;
 
@@ -40,6 +37,28 @@ const BOUND_BYTES: f64 = 16.0;
 const NONE_IN_20: f64 = 2.9957;
 
 type Tell<'t> = &'t mut dyn FnMut(&Progress);
+
+/// Whether the target can be profiled so, as far as it says: what cannot be is refused in the first second, not after the run.
+pub(super) fn possible(
+    instrument: Instrument,
+    status: Option<&serde_json::Value>,
+) -> Result<(), SoakError> {
+    let wanted = match instrument {
+        Instrument::None => return Ok(()),
+        other => other.name(),
+    };
+    let Some(status) = status else {
+        return Err(SoakError::Address(format!(
+            "--profile {wanted} asks the target's admin listener, and none answers: see `admin` in `[target]`, or a `ready-file`"
+        )));
+    };
+    match status.get("allocator").and_then(serde_json::Value::as_str) {
+        Some(allocator) if allocator != wanted => Err(SoakError::Address(format!(
+            "--profile {wanted}: the target's allocator is {allocator}; start one that is built with {wanted}, or give --profile {allocator}"
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// Why a window has no dump.
 enum Trouble {
@@ -148,6 +167,7 @@ impl Conductor<'_> {
         files
             .map(|file| Image {
                 path: file.path,
+                range: Some(file.range),
                 build_id: file.build_id.map(hex),
             })
             .collect()
@@ -190,7 +210,8 @@ impl Conductor<'_> {
         Some(heap.allocated_bytes as f64)
     }
 
-    /// What the same clients cost the target with the profiler off, at jemalloc's own rate, and at the chosen one.
+    /// What the same clients cost the target with the profiler off, at jemalloc's own rate, and at the chosen one. Off comes first:
+    /// a thread that sampled once has drawn when to sample next, and a very coarse rate in between would let it draw for ever.
     fn cost(
         &mut self,
         plan: &Plan,
@@ -198,35 +219,39 @@ impl Conductor<'_> {
         lg_sample: Option<u8>,
         tell: Tell<'_>,
     ) -> Result<Vec<Cost>, Trouble> {
-        let mut cost: Vec<Cost> = match lg_sample {
-            Some(CHEAP) => vec![cost(None, false), cost(Some(CHEAP), false)],
-            Some(lg) => vec![
-                cost(None, false),
-                cost(Some(CHEAP), false),
-                cost(Some(lg), false),
-            ],
-            None => vec![cost(None, false), cost(None, true)],
+        let mut off = cost(None, false);
+        for _ in 0..TURNS {
+            self.measure(plan, window, &mut off, tell)?;
+        }
+        let mut on: Vec<Cost> = match lg_sample {
+            Some(CHEAP) => vec![cost(Some(CHEAP), false)],
+            Some(lg) => vec![cost(Some(CHEAP), false), cost(Some(lg), false)],
+            None => vec![cost(None, true)],
         };
         for _ in 0..TURNS {
-            for arm in &mut cost {
-                self.arm(lg_sample, arm)?;
-                let (clients, cpu) = (self.tally.counts().closed_total(), self.cpu());
-                self.rounds(plan, window, window.round.count * 2, window.within, tell)?;
-                self.everyone_gone(plan, tell)?;
-                arm.clients += self.tally.counts().closed_total() - clients;
-                arm.cpu_s += self.cpu().zip(cpu).map_or(0.0, |(now, then)| now - then);
+            for arm in &mut on {
+                self.start(arm.lg_sample)?;
+                self.measure(plan, window, arm, tell)?;
                 self.disarm(arm)?;
             }
         }
-        Ok(cost)
+        on.insert(0, off);
+        Ok(on)
     }
 
-    fn arm(&self, lg_sample: Option<u8>, arm: &Cost) -> Result<(), Trouble> {
-        match (lg_sample, arm.exact) {
-            (Some(_), _) => self.start(Some(arm.lg_sample.unwrap_or(OFF))),
-            (None, true) => self.start(None),
-            (None, false) => Ok(()),
-        }
+    fn measure(
+        &mut self,
+        plan: &Plan,
+        window: &Window,
+        arm: &mut Cost,
+        tell: Tell<'_>,
+    ) -> Result<(), Halt> {
+        let (clients, cpu) = (self.tally.counts().closed_total(), self.cpu());
+        self.rounds(plan, window, window.round.count * 2, window.within, tell)?;
+        self.everyone_gone(plan, tell)?;
+        arm.clients += self.tally.counts().closed_total() - clients;
+        arm.cpu_s += self.cpu().zip(cpu).map_or(0.0, |(now, then)| now - then);
+        Ok(())
     }
 
     fn disarm(&self, arm: &Cost) -> Result<(), Trouble> {

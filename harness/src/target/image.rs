@@ -1,7 +1,7 @@
 //! The programs and libraries that a process has mapped, and their build ids: what its addresses must be looked up in later.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -18,17 +18,20 @@ pub struct MappedFile {
     pub path: String,
     /// Its GNU build id; `None`: it has none, or is gone.
     pub build_id: Option<Vec<u8>>,
+    /// From where its first byte lies in memory to the end of its last mapping.
+    pub range: (u64, u64),
 }
 
 /// What a process has mapped executable; empty if it cannot be read.
 pub fn mapped_files(pid: u32) -> Vec<MappedFile> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let mapped = executable_paths(&maps).into_iter().take(MOST);
+    let mapped = executable(&maps).into_iter().take(MOST);
     mapped
-        .map(|path| MappedFile {
+        .map(|(path, range)| MappedFile {
             build_id: build_id(&seen_by(pid, program.as_deref(), path)),
-            path: path.into(),
+            path: path.trim_end_matches(" (deleted)").into(),
+            range,
         })
         .collect()
 }
@@ -42,12 +45,31 @@ fn seen_by(pid: u32, program: Option<&Path>, path: &str) -> PathBuf {
     }
 }
 
-fn executable_paths(maps: &str) -> BTreeSet<&str> {
-    let lines = maps.lines().filter_map(|line| {
-        let (rights, path) = (line.split_ascii_whitespace().nth(1)?, line.find('/')?);
-        rights.contains('x').then_some(&line[path..])
-    });
-    lines.collect()
+/// Files of which a part can be executed, with the range of all their parts.
+fn executable(maps: &str) -> BTreeMap<&str, (u64, u64)> {
+    let mut files: BTreeMap<&str, (u64, u64, bool)> = BTreeMap::new();
+    for (path, rights, start, end, offset) in maps.lines().filter_map(mapping) {
+        let first = start.saturating_sub(offset);
+        let known = files.entry(path).or_insert((first, end, false));
+        *known = (
+            known.0.min(first),
+            known.1.max(end),
+            known.2 || rights.contains('x'),
+        );
+    }
+    let executable = files.into_iter().filter(|(_, (_, _, executes))| *executes);
+    executable
+        .map(|(path, (start, end, _))| (path, (start, end)))
+        .collect()
+}
+
+fn mapping(line: &str) -> Option<(&str, &str, u64, u64, u64)> {
+    let path = &line[line.find('/')?..];
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let rights = words.next()?;
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some((path, rights, hex(start)?, hex(end)?, hex(words.next()?)?))
 }
 
 /// The GNU build id of a program or library; `None` if it has none or cannot be read.
@@ -64,15 +86,15 @@ mod tests {
     #[test]
     fn only_executable_files_are_named_and_each_once() {
         let maps = "\
-55f0-55f1 r--p 00000000 fe:00 1  /srv/a server
-55f1-55f2 r-xp 00001000 fe:00 1  /srv/a server
-55f4-55f5 r-xp 00009000 fe:00 1  /srv/a server
+55eb-55f1 r--p 00000000 fe:00 1  /srv/a server
+55f1-55f2 r-xp 00000006 fe:00 1  /srv/a server
+55f4-55f5 r-xp 00000009 fe:00 1  /srv/a server
 7f00-7f01 r-xp 00000000 00:00 0  [vdso]
 7f02-7f03 rw-p 00000000 00:00 0
 ";
         assert_eq!(
-            executable_paths(maps).into_iter().collect::<Vec<_>>(),
-            ["/srv/a server"]
+            executable(maps).into_iter().collect::<Vec<_>>(),
+            [("/srv/a server", (0x55eb, 0x55f5))]
         );
     }
 

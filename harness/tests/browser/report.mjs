@@ -22,7 +22,7 @@ const changes = async (what, act) => {
 
 // The verdict comes first, and the plots are there.
 const findings = JSON.parse(readFileSync(join(run, 'findings.json'), 'utf8'));
-assert.equal(await page.locator('h1').innerText(), findings.text);
+assert.equal(await page.locator('h1').textContent(), findings.text);
 assert.ok(await page.locator('.plot').count() >= 6, 'too few plots');
 assert.ok(await page.locator('figure svg').count() >= 3, 'too few pictures');
 await shoot(page, shots, 'report-light-1280');

@@ -101,7 +101,7 @@ fn sample(second: u64) -> Sample {
             rss_bytes: Some(11_000_000 / 4096 * 4096),
             cpu_seconds: Some((second * 2) as f64 / 100.0),
         },
-        gaps: Vec::new(),
+        ..Sample::default()
     }
 }
 

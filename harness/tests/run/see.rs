@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::bench::Bench;
+use crate::bench::{Bench, wait_for};
 
 /// What may drive the pages: a Chromium, and a folder with the pinned driver in it.
 struct Browser {
@@ -97,4 +97,28 @@ fn a_report_of_a_real_run_can_be_looked_at() {
     bench.run(&["run", profile.to_str().unwrap(), "--quiet"]);
     let run = bench.run_directory();
     browser.drive("report.mjs", &[run.to_str().unwrap()]);
+}
+
+#[test]
+fn a_run_under_way_can_be_watched_and_stopped_by_who_has_the_token() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let bench = Bench::new();
+    let profile = bench.profile(&[("cycles = 12", "cycles = 200")]);
+    let running = bench.start(&[
+        "run",
+        profile.to_str().unwrap(),
+        "--dashboard",
+        "127.0.0.1:0",
+        "--dashboard-token",
+        "let me",
+    ]);
+    let address = wait_for("the dashboard", || {
+        let said = fs::read_to_string(bench.path().join("stderr")).unwrap();
+        let address = said.split("to be seen at ").nth(1)?.split('/').nth(2)?;
+        Some(format!("http://{address}"))
+    });
+    browser.drive("live.mjs", &[&address, "let me"]);
+    running.wait().expect_code(12);
 }

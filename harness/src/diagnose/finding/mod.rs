@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{interval::Interval, signal::Signal, staircase::Stair};
+use super::{allocations::Allocations, interval::Interval, signal::Signal, staircase::Stair};
 use crate::units::Factor;
 
 mod compose;
@@ -42,6 +42,8 @@ pub enum Statement {
     ControlMissed,
     /// Something followed a factor until it did not.
     Saturating,
+    /// The allocation profile and the measurement without it do not fit together.
+    Contradiction,
     /// Not enough is known.
     Inconclusive,
     /// Resident memory that is not live: caches, pools, fragmentation.
@@ -76,6 +78,7 @@ impl Statement {
             Self::UnexplainedGrowth
             | Self::ControlMissed
             | Self::Saturating
+            | Self::Contradiction
             | Self::Inconclusive => 12,
             Self::Retention
             | Self::NoLeak
@@ -99,7 +102,7 @@ impl Statement {
     fn verdict(self) -> Self {
         match self {
             Self::Zombie => Self::Leak,
-            Self::ControlMissed => Self::Inconclusive,
+            Self::ControlMissed | Self::Contradiction => Self::Inconclusive,
             other => other,
         }
     }
@@ -206,6 +209,9 @@ pub struct Findings {
     /// Of a step load: its steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Stair>,
+    /// Which lines keep what, if that was profiled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocations: Option<Allocations>,
 }
 
 impl Findings {
@@ -226,6 +232,7 @@ impl Findings {
             text: sentence::headline(verdict, &findings),
             findings,
             steps: Vec::new(),
+            allocations: None,
         }
     }
 
@@ -235,6 +242,7 @@ impl Findings {
         self.findings.extend(more);
         Self {
             steps: self.steps,
+            allocations: self.allocations,
             ..Self::new(self.findings)
         }
     }

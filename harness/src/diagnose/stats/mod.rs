@@ -11,6 +11,7 @@ mod fit;
 mod local_level;
 mod matrix;
 pub mod order;
+pub mod poisson;
 pub mod sequence;
 pub mod student;
 

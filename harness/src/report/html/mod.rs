@@ -105,16 +105,14 @@ pub(super) fn findings(findings: &Findings) -> String {
 }
 
 /// A table: a caption for those who do not see where it stands, a head, and rows of finished cells. Columns named in `numbers`
-/// are set to the right.
+/// are set to the right; a column of words becomes a line of its own where there is little room.
 fn table(caption: &str, head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> String {
-    let class = |place: usize| {
-        if numbers.contains(&place) {
-            " class=\"n\""
-        } else {
-            ""
-        }
+    let class = |place: usize| match head.get(place) {
+        _ if numbers.contains(&place) => " class=\"n\"",
+        Some(&("in words" | "what")) => " class=\"words\"",
+        _ => "",
     };
-    let head: String = head
+    let names: String = head
         .iter()
         .enumerate()
         .map(|(place, name)| format!("<th scope=\"col\"{}>{}</th>", class(place), escaped(name)))
@@ -128,7 +126,7 @@ fn table(caption: &str, head: &[&str], numbers: &[usize], rows: &[Vec<String>]) 
         format!("<tr>{cells}</tr>\n")
     };
     format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{}</tbody></table></div>\n",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table><caption>{caption}</caption>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{}</tbody></table></div>\n",
         rows.iter().map(row).collect::<String>(),
         caption = escaped(caption),
     )

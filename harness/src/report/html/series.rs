@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    page::{Packed, Precision, packed, within},
+    page::{Packed, Precision, packed, visible, within},
     record::{Recording, Table},
     units::bytes,
 };
@@ -594,7 +594,7 @@ pub(super) fn phases(recording: &Recording) -> Vec<(f64, f64, String, i64)> {
 /// Everything that happened but the phases: when, what kind, in words.
 pub(super) fn events(recording: &Recording) -> Vec<(f64, String, String)> {
     let events = &recording.events;
-    let text = |name: &str, row| events.text(name, row).unwrap_or_default().to_owned();
+    let text = |name: &str, row| visible(events.text(name, row).unwrap_or_default());
     (0..events.rows())
         .map(|row| {
             (
