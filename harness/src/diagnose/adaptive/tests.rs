@@ -93,6 +93,7 @@ fn the_plan_is_that_of_the_method() {
     let mut pilot = pilot(23.0 * 1024.0);
     pilot.units = BTreeMap::from([("rst".to_owned(), 300.0)]);
     pilot.signal = Signal::Rss.name().into();
+    pilot.cpu_share = None; // no larger doses than the method's
     let mut ask = ask(&pilot, 600.0, 64.0);
     ask.most_cycles = 10;
     let shown = plan(&pilot, &ask).shown[0].in_time - 4096.0 / 300.0;
