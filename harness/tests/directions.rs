@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["units", "profile"]),
     ("timeline", &["units", "plan"]),
     ("isolate", &[]),
+    ("page", &[]),
     ("target", &["units", "timeline"]),
     ("drive", &["units", "plan", "timeline"]),
     ("fleet", &["units", "plan", "timeline", "drive"]),
@@ -19,7 +20,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("heap", &["units", "profile", "target", "record"]),
     ("diagnose", &["units", "profile", "plan", "record"]),
-    ("report", &["units", "plan", "record", "diagnose"]),
+    (
+        "report",
+        &["units", "profile", "plan", "page", "record", "diagnose"],
+    ),
+    ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
+    ("init", &["units", "timeline", "profile", "drive", "doctor"]),
+    ("dashboard", &["units", "page", "record", "diagnose"]),
     (
         "soak",
         &[
@@ -30,16 +37,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "heap", "diagnose", "report", "soak",
+            "units",
+            "profile",
+            "plan",
+            "timeline",
+            "isolate",
+            "target",
+            "drive",
+            "fleet",
+            "observe",
+            "record",
+            "heap",
+            "diagnose",
+            "report",
+            "dashboard",
+            "doctor",
+            "init",
+            "soak",
         ],
     ),
 ];
 
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
-    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "heap", "diagnose",
-    "report",
+    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "heap", "page", "diagnose",
+    "report", "doctor", "init",
 ];
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use sse_soak::{
     drive::{DriveConfig, Driver, Farewell, Limits, Transport, can_vanish},
-    observe::{ObserveConfig, Observer, Sockets},
+    observe::{ObserveConfig, Observer, RuntimeConfig, Sockets},
     plan::{
         Batch, Exchange, Expect, Leave, Manners, Request, Script, Segment, SessionUse, Stay, Unit,
     },
@@ -84,6 +84,7 @@ impl Stage {
             pid: None,
             addr,
             admin: None,
+            runtime: RuntimeConfig::None,
             every: Duration::from_secs(3600),
         };
         let (samples, _) = mpsc::sync_channel(1);

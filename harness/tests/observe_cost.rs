@@ -17,7 +17,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 use sse_soak::{
-    observe::{ObserveConfig, Observer, Sample},
+    observe::{ObserveConfig, Observer, RuntimeConfig, Sample},
     timeline::Clock,
 };
 
@@ -84,6 +84,7 @@ fn a_look_at_a_thousand_connections_is_cheap() {
     assert_eq!(lines.next().unwrap().unwrap(), "all");
 
     let config = ObserveConfig {
+        runtime: RuntimeConfig::None,
         pid: Some(server.0.id()),
         addr,
         admin: None,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sse_soak::{
-    observe::{Admin, ObserveConfig, Observer, Presence},
+    observe::{Admin, ObserveConfig, Observer, Presence, RuntimeConfig},
     target::{Launch, Life, Readiness, Target},
     timeline::Clock,
     units::ByteSize,
@@ -61,6 +61,7 @@ fn what_the_reference_server_is_made_to_keep_is_seen_to_the_byte() {
     let ready = target.wait_ready(&probe, LONG, &clock).unwrap();
     let token = std::fs::read_to_string(ready.token_file.unwrap()).unwrap();
     let config = ObserveConfig {
+        runtime: RuntimeConfig::None,
         pid: target.pid(),
         addr: ready.addr.unwrap(),
         admin: Some(Admin {

@@ -2,11 +2,14 @@
 //!
 //! In: `enter` (create or join), `visit` (a stream attaches), `sweep` (time passes). Out: a [`Session`] while somebody holds it.
 //! A [`Visit`] leaves on drop, however the client went away. Time is an argument, but for the end of a visit, which nobody announces.
-//! A `BTreeMap`, not a hash table: a table doubles and never shrinks, which from outside looks like a leak.
+//! A tree, not a hash table: a table doubles and never shrinks, which from outside looks like a leak. A tree of the sessions themselves,
+//! not of names and sessions: how full its nodes are depends on who came and went, and pointers make that wobble three times smaller.
 
 use std::{
+    borrow::Borrow,
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    cmp::Ordering,
+    collections::{BTreeSet, VecDeque},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -62,7 +65,7 @@ pub(crate) struct Sessions {
     limits: Limits,
     counters: Arc<Counters>,
     leaks: Rc<Leaks>,
-    by_id: RefCell<BTreeMap<Uuid, Rc<Session>>>,
+    by_id: RefCell<BTreeSet<ById>>,
 }
 
 /// One conversation or subscription.
@@ -77,6 +80,35 @@ pub(crate) struct Session {
     limits: Limits,
     memory: RefCell<Memory>,
 }
+
+/// A session in the registry's order.
+struct ById(Rc<Session>);
+
+impl Borrow<Uuid> for ById {
+    fn borrow(&self) -> &Uuid {
+        &self.0.id
+    }
+}
+
+impl Ord for ById {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
 
 struct Memory {
     last_active: Instant,
@@ -110,14 +142,17 @@ impl Sessions {
             return Err(Full);
         }
         let session = Rc::new(Session::new(id, self.limits, Rc::clone(&self.leaks), now));
-        by_id.insert(id, Rc::clone(&session));
+        by_id.insert(ById(Rc::clone(&session)));
         self.counters.sessions.open();
         Ok(session)
     }
 
     /// The session with this name, if there is one.
     pub(crate) fn find(&self, id: Uuid) -> Option<Rc<Session>> {
-        self.by_id.borrow().get(&id).map(Rc::clone)
+        self.by_id
+            .borrow()
+            .get(&id)
+            .map(|known| Rc::clone(&known.0))
     }
 
     /// Forgets a session; its streams end. False if nobody knew it.
@@ -134,7 +169,8 @@ impl Sessions {
         let expired: Vec<_> = self
             .by_id
             .borrow()
-            .values()
+            .iter()
+            .map(|known| &known.0)
             .filter(|session| {
                 session
                     .idle_for(now)
@@ -153,7 +189,8 @@ impl Sessions {
         let mut idle: Vec<_> = self
             .by_id
             .borrow()
-            .values()
+            .iter()
+            .map(|known| &known.0)
             .filter_map(|session| session.idle_for(now).map(|idle| (idle, Rc::clone(session))))
             .collect();
         idle.sort_by_key(|(idle, _)| std::cmp::Reverse(*idle));
@@ -167,7 +204,7 @@ impl Sessions {
         let mut by_id = self.by_id.borrow_mut();
         by_id.remove(&session.id);
         if by_id.is_empty() {
-            *by_id = BTreeMap::new(); // an emptied tree keeps its last node
+            *by_id = BTreeSet::new(); // an emptied tree keeps its last node
         }
         self.counters.sessions.end(how as usize);
         session.gone.raise();

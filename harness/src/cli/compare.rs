@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Exit, print, report::Format};
 use crate::{
-    diagnose::{self, compare},
+    diagnose::{self, compare, compare_steps},
     record::Recording,
     report,
 };
@@ -27,12 +27,16 @@ pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<Exit> {
     let [before, after] =
         [&arguments.before, &arguments.after].map(|folder| Recording::read(folder));
     let (before, after) = (before?, after?);
+    if compare_steps::are_steps(&before, &after) {
+        return steps(&before, &after, arguments.format);
+    }
     let [was, is] = [&before, &after].map(diagnose::judge);
     let tolerance = diagnose::tolerance(&after);
     let comparison = compare::compare((&before, &was), (&after, &is), &tolerance)?;
     print(&report::render_comparison(
         arguments.format.into(),
         &comparison,
+        [&before, &after],
     ))?;
     let any = |change| {
         comparison
@@ -46,5 +50,15 @@ pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<Exit> {
         Exit::Inconclusive
     } else {
         Exit::NoLeak
+    })
+}
+
+fn steps(before: &Recording, after: &Recording, format: Format) -> anyhow::Result<Exit> {
+    let comparison = compare_steps::compare_steps(before, after)?;
+    print(&report::render_steps_comparison(format.into(), &comparison))?;
+    Ok(match comparison.change {
+        compare::Change::Worse => Exit::Leak,
+        compare::Change::CannotTell => Exit::Inconclusive,
+        _ => Exit::NoLeak,
     })
 }

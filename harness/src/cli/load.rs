@@ -203,6 +203,7 @@ pub(super) fn hold(arguments: &HoldArguments) -> anyhow::Result<Exit> {
                 ..Reconnect::default()
             }),
             network: arguments.network.network(),
+            user: None,
         },
     };
     play(&arguments.load, vec![batch], None, 1024)
@@ -248,8 +249,8 @@ pub(super) fn abandon(arguments: &AbandonArguments) -> anyhow::Result<Exit> {
         over: arguments.ramp.get(),
         stay,
         manners: Manners {
-            reconnect: None,
             network: arguments.network.network(),
+            ..Manners::default()
         },
     };
     play(

@@ -25,6 +25,12 @@ pub(super) enum Format {
     Md,
     /// findings.json.
     Json,
+    /// One test case per judged factor, for a pipeline.
+    Junit,
+    /// The findings, a line each.
+    Csv,
+    /// One page for a browser that needs nothing else.
+    Html,
 }
 
 impl From<Format> for report::Format {
@@ -33,6 +39,9 @@ impl From<Format> for report::Format {
             Format::Text => Self::Text,
             Format::Md => Self::Markdown,
             Format::Json => Self::Json,
+            Format::Junit => Self::Junit,
+            Format::Csv => Self::Csv,
+            Format::Html => Self::Html,
         }
     }
 }

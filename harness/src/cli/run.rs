@@ -1,6 +1,7 @@
 //! `sse-soak run`: run a profile, record it, judge the recording.
 
 use std::{
+    cell::RefCell,
     env,
     ffi::OsStr,
     fs,
@@ -14,23 +15,25 @@ use toml::Spanned;
 
 use super::{
     Exit,
+    adaptive::{self, AdaptiveArguments, Course},
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate, print,
+    isolate, look, paint,
+    prepare::prepare,
+    print,
     profile::look_up_or_say,
     profile_path,
-    progress::ProgressLine,
+    progress::{ProgressLine, Show},
     refuse_remote,
     report::Format,
     say, signals,
 };
 use crate::{
-    diagnose,
-    plan::{self, Plan},
-    profile::{Instrument, Profile},
+    diagnose, plan,
+    profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
-    soak::{self, EndReason, Setup, Stop},
+    soak::{self, EndReason, Setup, SoakError, Stop},
 };
 
 /// Programs of the reference server, which take `--defect`.
@@ -52,12 +55,17 @@ pub(super) struct RunArguments {
     /// The folder in which the run directory is made.
     #[arg(long, default_value = "results", value_name = "DIR")]
     out: PathBuf,
+    /// How the target's runtime is asked to tidy up before a reading, instead of the profile's way.
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
-    /// A planted leak for the reference server, NAME or NAME=every:N; may be given several times.
+    /// A planted leak for the reference server, NAME, NAME=every:N (one unit in N), for some NAME=bytes:N; may be given several times.
     #[arg(long, value_name = "NAME")]
     defect: Vec<String>,
+    #[command(flatten)]
+    adaptive: AdaptiveArguments,
     /// Load a target that is not on this machine. Only for servers that are yours.
     #[arg(long)]
     allow_remote: bool,
@@ -75,9 +83,14 @@ pub(super) struct RunArguments {
     /// The repository that stacks are shown in; if not given, the one that the target was built from.
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// No progress line.
+    #[command(flatten)]
+    look: look::LookArguments,
+    /// No progress, but for alarms.
     #[arg(long, short)]
     quiet: bool,
+    /// A full screen while it runs: memory and streams over time, what is known of every factor so far.
+    #[arg(long, conflicts_with = "quiet")]
+    tui: bool,
     /// How the verdict is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -86,7 +99,32 @@ pub(super) struct RunArguments {
     command: Vec<String>,
 }
 
+/// The runtimes that can be asked.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Runtime {
+    /// Python that we start, and Node.
+    Auto,
+    /// Python, if we start it.
+    Python,
+    /// Node, by its inspector (SIGUSR1).
+    Node,
+    /// Leave it alone.
+    None,
+}
+
+impl From<Runtime> for RuntimeSpec {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Auto => Self::Auto,
+            Runtime::Python => Self::Python,
+            Runtime::Node => Self::Node,
+            Runtime::None => Self::None,
+        }
+    }
+}
+
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
+    let door = arguments.look.open()?; // before a private network is entered: viewers stay outside
     let setup = setup(arguments)?;
     if let Some(url) = &setup.profile.target.url {
         refuse_remote(url.get_ref(), arguments.allow_remote)?;
@@ -95,25 +133,54 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     warn(tls.is_some_and(|tls| tls.get_ref().insecure));
     let stop = Stop::default();
     signals::listen(stop.clone()).context("cannot listen for signals")?;
-    let mut line = ProgressLine::new(arguments.quiet);
     if !arguments.quiet {
         say(&format!(
             "recording to {}, at most {} s",
             setup.out.display(),
-            setup.plan.longest().as_secs()
+            setup.longest().as_secs()
         ));
     }
-    let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
-    line.end();
+    let show = match (arguments.quiet, arguments.tui) {
+        (true, _) => Show::Quiet,
+        (false, true) => Show::Screen,
+        (false, false) => Show::Line,
+    };
+    let mut line = ProgressLine::new(show, &setup.out);
+    let dashboard = arguments.look.start(door, &setup, &stop)?;
+    let ended = play(&setup, &stop, &mut line, arguments.quiet);
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
     look_up_or_say(&setup.out, arguments.repo.as_deref());
     let judged = judge(&setup.out, arguments.format, arguments.repo.as_deref())?;
+    look::close(dashboard, &setup.out);
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
-        EndReason::Alarm => Exit::Alarm,
+        EndReason::Alarm | EndReason::Stopped => Exit::Alarm,
         EndReason::Interrupted => Exit::Inconclusive,
         EndReason::Finished | EndReason::Failed => judged,
     })
+}
+
+/// Plays it, with the progress line between what is told of its course.
+fn play(
+    setup: &Setup,
+    stop: &Stop,
+    line: &mut ProgressLine,
+    quiet: bool,
+) -> Result<EndReason, SoakError> {
+    let line = RefCell::new(line);
+    let mut course = Course::of(setup);
+    let mut tell = |text: &str| {
+        line.borrow_mut().end();
+        say(text);
+    };
+    let ended = soak::run(
+        setup,
+        stop,
+        &mut |progress| line.borrow_mut().show(progress),
+        &mut || course.onward(quiet, &mut tell),
+    );
+    line.borrow_mut().end();
+    ended
 }
 
 /// A run that failed half-way still recorded something.
@@ -133,13 +200,15 @@ pub(super) fn judge(folder: &Path, format: Format, repo: Option<&Path>) -> anyho
     report::write_all(folder, &recording, &findings)
         .with_context(|| format!("cannot write the reports into {}", folder.display()))?;
     super::profile::write(folder, &recording, &findings, repo)?;
-    print(&report::render(
-        format.into(),
-        &recording,
-        &findings,
-        folder,
-    ))?;
-    Ok(Exit::from_code(findings.exit_code))
+    let exit = Exit::from_code(findings.exit_code);
+    let text = report::render(format.into(), &recording, &findings, folder);
+    let text = if format == Format::Text {
+        paint::verdict(&text, exit)
+    } else {
+        text
+    };
+    print(&text)?;
+    Ok(exit)
 }
 
 /// An allocation profiler, as the command line names it.
@@ -156,7 +225,10 @@ enum Profiler {
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
     let mut profile = Profile::read(&profile_path(&arguments.plan))?;
     overrule(&mut profile, arguments)?;
-    let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
+    prepare(&profile)?;
+    let seed = arguments.seed.unwrap_or(profile.seed);
+    let adaptive = arguments.adaptive.asked(&mut profile, seed)?;
+    let plan = adaptive::first_plan(&profile, seed, adaptive.as_ref());
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
         arguments.isolate || profile.target.isolate,
@@ -173,6 +245,7 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         windows,
         out,
         isolated,
+        adaptive,
         command: env::args().collect(),
     })
 }
@@ -180,6 +253,9 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
 /// What the command line says beats what the profile says.
 fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage> {
     let target = &mut profile.target;
+    if let Some(runtime) = arguments.runtime {
+        target.runtime = runtime.into();
+    }
     arguments.carriage.overrule(target);
     let spanned = |url: &String| Spanned::new(0..0, url.clone());
     if let Some(url) = &arguments.url {

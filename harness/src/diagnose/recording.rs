@@ -4,20 +4,26 @@
 //! Row 0 is the reading that ends priming; the rows are the readings themselves, taken at quiescence, so no window of samples
 //! is needed and cycles may be short. A missing cell stays missing. Never decides anything.
 
+use std::ops::{Range, RangeInclusive};
+
 use crate::{
     plan::{Factor, Leave},
-    record::{Recording, Series, Table},
+    record::{Recording, Series, SoakFacts, Table},
 };
 
 use super::{
+    backlog,
     counters::Counter,
     envelope::Envelope,
     finding::{self, Findings},
-    forgotten, lag, limit,
+    forgotten,
+    generations::{self, Generations},
+    lag, limit,
     observations::{Control, Dose, Kept, Kind, Nuisance, Observations, Precision},
     rests::Rest,
     run,
     signal::Signal,
+    staircase,
     stats::order::{differences, least, median},
     verdict::{self, Evidence, Memory, Rules, Tolerance},
     zombies::Waiting,
@@ -27,8 +33,9 @@ use super::{
 const PAGE: f64 = 4096.0;
 
 /// Memory signals and the columns that hold them, the most believed first.
-const MEMORY: [(Signal, Series); 4] = [
+pub(super) const MEMORY: [(Signal, Series); 5] = [
     (Signal::Allocated, Series::Allocated),
+    (Signal::Heap, Series::Heap),
     (Signal::PssAnon, Series::PssAnon),
     (Signal::RssAnon, Series::Anon),
     (Signal::Rss, Series::Rss),
@@ -46,17 +53,30 @@ const COUNTERS: [(Signal, Series); 2] = [
 
 /// Judges a recording: memory and counters by the method, then how the run ended and what was not cleaned up.
 pub fn judge(recording: &Recording) -> Findings {
+    judge_from(recording, Signal::Allocated)
+}
+
+/// The same as if memory had only been read by this signal, and by those that are believed less: what would have been known without an
+/// allocator's statistics?
+pub fn judge_from(recording: &Recording, best: Signal) -> Findings {
     if recording.manifest.kind == run::KIND_CLEANUP {
         return Findings::new(forgotten::findings(recording))
             .with(run::findings(recording))
+            .with(generations::of_cleanup(recording))
             .with_allocations(recording.stacks.as_ref());
     }
-    let evidence = evidence(recording);
+    if recording.manifest.kind == staircase::KIND {
+        return staircase::judge(recording);
+    }
+    let rows = Rows::of(recording);
+    let evidence = gathered(recording, &rows, best);
     let rules = rules(recording);
     let judgement = verdict::judge(&evidence, &rules);
     finding::findings(&evidence, &judgement, &rules)
         .with(run::findings(recording))
+        .with(backlog::findings(recording))
         .with(limit::findings(recording, &judgement))
+        .with(generations::findings(recording, &rows.generations))
         .with_allocations(recording.stacks.as_ref())
 }
 
@@ -76,6 +96,29 @@ fn rules(recording: &Recording) -> Rules {
             .map_or(usual.cache_units, |soak| f64::from(soak.cache_units)),
         ..usual
     }
+}
+
+/// Whether a target that was first read after the row `before` is warmed up at `row`: after as many cycles as priming has, and in a
+/// soak after its caches are full again.
+fn is_warm(recording: &Recording, before: usize, row: usize) -> bool {
+    let table = &recording.readings;
+    let plan = &recording.manifest.plan;
+    let is_cycle = |row: &usize| table.text("kind", *row) == Some("cycle");
+    let cycles = (before + 1..row).filter(is_cycle).count();
+    let given = |column: &str| {
+        let total = |row| table.number(column, row).unwrap_or(0.0);
+        total(row) - total(before)
+    };
+    let fills = |name: &String| match name.parse::<Factor>() {
+        Ok(Factor::Closed(leave)) => Some(given(&closed(leave))),
+        Ok(Factor::Session) => Some(given("sessions_created_total")),
+        _ => None,
+    };
+    let is_full = |soak: SoakFacts| {
+        let mut units = plan.factors.iter().filter_map(fills);
+        units.all(|units| units >= f64::from(soak.cache_units))
+    };
+    cycles >= plan.priming.max(1) as usize && plan.soak.is_none_or(is_full)
 }
 
 /// What the rows of a recording are.
@@ -102,9 +145,18 @@ pub fn tolerance(recording: &Recording) -> Tolerance {
 
 /// What a recording has to say.
 pub fn evidence(recording: &Recording) -> Evidence {
-    let rows = Rows::of(&recording.readings);
+    evidence_from(recording, Signal::Allocated)
+}
+
+/// The same as if memory had only been read by this signal, and by those that are believed less.
+pub fn evidence_from(recording: &Recording, best: Signal) -> Evidence {
+    gathered(recording, &Rows::of(recording), best)
+}
+
+fn gathered(recording: &Recording, rows: &Rows<'_>, best: Signal) -> Evidence {
     let memory: Vec<Memory> = MEMORY
         .into_iter()
+        .filter(|(signal, _)| *signal >= best)
         .filter_map(|(signal, series)| {
             Some(Memory {
                 signal,
@@ -131,7 +183,8 @@ pub fn evidence(recording: &Recording) -> Evidence {
         counters,
         rests: rows.rests(),
         waiting: best.and_then(|(signal, series)| rows.waiting(signal, series, recording)),
-        envelope: envelope(recording, &rows).filter(|_| kind(recording) != Kind::Soak),
+        envelope: envelope(recording, rows).filter(|_| kind(recording) != Kind::Soak),
+        looks: rows.looks(recording),
         memory,
     }
 }
@@ -141,34 +194,63 @@ struct Rows<'a> {
     table: &'a Table,
     /// Row 0 and the judged cycles.
     cycles: Vec<usize>,
-    /// First and last reading of every rest, the one before the first connection first.
+    /// First and last reading of every rest, the one before the first connection first. Of the longest stretch alone, if the target
+    /// was replaced.
     rests: Vec<(usize, usize)>,
+    /// Where the target was replaced.
+    generations: Generations,
 }
 
 impl<'a> Rows<'a> {
-    fn of(table: &'a Table) -> Self {
+    fn of(recording: &'a Recording) -> Self {
+        let table = &recording.readings;
         let is = |row: &usize, kind: &str| table.text("kind", *row) == Some(kind);
         let judged = |row: &usize| {
             table
                 .number("cycle", *row)
                 .is_some_and(|cycle| cycle >= -1.0)
         };
-        let mut cycles: Vec<usize> = (0..table.rows())
-            .filter(|row| is(row, "cycle") && judged(row))
-            .collect();
+        let readings: Vec<usize> = (0..table.rows()).filter(|row| is(row, "cycle")).collect();
+        let generations = Generations::of(
+            table,
+            &readings,
+            |row| judged(&row),
+            |before, row| is_warm(recording, before, row),
+        );
+        let mut cycles = generations.judged();
         while cycles.len() > MOST_ROWS {
             cycles = cycles.into_iter().step_by(2).collect();
         }
+        let whole = generations.whole(table.rows());
+        let is_its = |row: &usize| whole.contains(row) && generations.is_of_longest(table, *row);
         let starts = (0..table.rows()).filter(|row| is(row, "rest-start"));
         let rests = starts
             .filter(|row| is(&(row + 1), "rest-end"))
+            .filter(|row| [*row, row + 1].iter().all(is_its))
             .map(|row| (row, row + 1))
             .collect();
         Self {
             table,
             cycles,
             rests,
+            generations,
         }
+    }
+
+    /// When an assay was looked at before its end, seconds since row 0.
+    fn looks(&self, recording: &Recording) -> Vec<f64> {
+        let facts = recording.manifest.plan.adaptive.as_ref();
+        let looks = facts.map_or(&[][..], |facts| &facts.looks);
+        let number = |name: &str, row: usize| self.table.number(name, row);
+        let last = self.cycles.last().and_then(|row| number("cycle", *row));
+        let at = |cycles: &u32| {
+            let cycle = f64::from(*cycles) - 1.0;
+            let is_in = |row: &&usize| number("cycle", **row).is_some_and(|c| c <= cycle);
+            let row = self.cycles.iter().rfind(is_in)?;
+            let since = number("t_s", *row)? - number("t_s", *self.cycles.first()?)?;
+            last.is_some_and(|last| cycle + 0.5 < last).then_some(since)
+        };
+        looks.iter().filter_map(at).collect()
     }
 
     /// A column at some rows, missing values as `NaN`; `None` if it was never read.
@@ -233,8 +315,9 @@ impl<'a> Rows<'a> {
 
     /// Under load, memory follows whoever is there. Drained, nobody is, and sessions that stay are what is asked about.
     fn nuisances(&self, rows: &[usize], recording: &Recording) -> Vec<Nuisance> {
+        let steps = self.generations.steps(rows);
         if kind(recording) != Kind::Soak {
-            return Vec::new();
+            return steps;
         }
         let nuisance = |name: &str, column: &str| {
             Some(Nuisance {
@@ -246,6 +329,7 @@ impl<'a> Rows<'a> {
         let live = nuisance("live connections", "live_connections");
         live.into_iter()
             .chain(nuisance("live sessions", "live_sessions"))
+            .chain(steps)
             .collect()
     }
 
@@ -306,16 +390,25 @@ impl<'a> Rows<'a> {
         if told { own } else { "events_total" }.into()
     }
 
-    /// Connection-seconds since the closes at the moments of the readings, counted from the first.
-    fn waited(&self, rows: &[usize], closed: &str, waited: &str, lag: f64) -> Option<Vec<f64>> {
-        let (closed, mut waited) = (self.column(rows, closed)?, self.column(rows, waited)?);
+    /// Connection-seconds since the closes at the moments of the readings, counted from the first. Who closed before the target was
+    /// replaced waits no longer.
+    fn waited(&self, rows: &[usize], name: &str, waited: &str, lag: f64) -> Option<Vec<f64>> {
+        let (closed, mut waited) = (self.column(rows, name)?, self.column(rows, waited)?);
+        let seconds = self.column(rows, "t_s")?;
         for (i, row) in rows.iter().enumerate() {
             if self.is(*row, "cycle") {
                 waited[i] = lag::at_reading(waited[i], closed[i], lag);
             }
         }
-        let first = *waited.first()?;
-        Some(waited.into_iter().map(|value| value - first).collect())
+        let (first, begun) = (*waited.first()?, *seconds.first()?);
+        let died = self.generations.before_longest();
+        let died = died.map_or(0.0, |row| self.table.number(name, row).unwrap_or(0.0));
+        let since = waited.into_iter().zip(seconds);
+        Some(
+            since
+                .map(|(value, at)| value - first - died * (at - begun))
+                .collect(),
+        )
     }
 
     /// Where a rest begins after a cycle, and nobody closed in between.
@@ -357,7 +450,7 @@ impl<'a> Rows<'a> {
     }
 
     fn precision(&self, signal: Signal, series: Series, recording: &Recording) -> Precision {
-        if signal == Signal::Allocated {
+        if matches!(signal, Signal::Allocated | Signal::Heap) {
             return Precision::exact(signal.floor());
         }
         let name = series.name();
@@ -440,7 +533,7 @@ impl<'a> Rows<'a> {
             seconds,
             cpu: growth("cpu_seconds"),
             memory_growth: growth("rss_bytes"),
-            heap_growth: growth("heap_allocated_bytes"),
+            heap_growth: growth(Series::Allocated.name()).or_else(|| growth(Series::Heap.name())),
             descriptors: number("fds", end),
             threads: number("threads", end),
         })
@@ -448,17 +541,21 @@ impl<'a> Rows<'a> {
 
     /// The rows of the zombie test: every reading from row 0 on, and both ends of every rest after priming.
     fn waiting(&self, signal: Signal, series: Series, recording: &Recording) -> Option<Waiting> {
-        let first = *self.cycles.first()?;
+        let whole = self.generations.whole(self.table.rows());
+        let cycles = || {
+            self.cycles
+                .iter()
+                .copied()
+                .filter(|row| whole.contains(row))
+        };
+        let first = cycles().next()?;
         let later: Vec<(usize, usize)> = self
             .rests
             .iter()
             .copied()
             .filter(|(start, _)| *start > first)
             .collect();
-        let mut rows: Vec<usize> = self
-            .cycles
-            .iter()
-            .copied()
+        let mut rows: Vec<usize> = cycles()
             .chain(later.iter().flat_map(|(start, end)| [*start, *end]))
             .collect();
         rows.sort_unstable();
@@ -504,69 +601,65 @@ fn finite(values: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// The least resident memory of every cycle in any sample or reading without load.
+/// The least resident memory of every cycle in any sample or reading without load; within the longest stretch of the same target.
 fn envelope(recording: &Recording, rows: &Rows<'_>) -> Option<Envelope> {
-    let samples = &recording.samples;
+    let whole = rows.generations.whole(rows.table.rows());
+    let cycles: Vec<usize> = rows
+        .cycles
+        .iter()
+        .copied()
+        .filter(|row| whole.contains(row))
+        .collect();
+    let at = rows.column(&cycles, "t_s")?;
+    let span = time_of(rows.table, &whole);
+    let mut seen = idle(&recording.samples, &rows.generations)?;
+    seen.extend(at.iter().copied().zip(rows.seen(&cycles, Series::Rss)?));
+    seen.retain(|(time, bytes)| span.contains(time) && bytes.is_finite());
+    seen.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let between = |from: f64, to: f64| {
+        let [from, to] = [from, to].map(|end| seen.partition_point(|(time, _)| *time <= end));
+        let here: Vec<f64> = seen[from.min(to)..to].iter().map(|one| one.1).collect();
+        (!here.is_empty()).then(|| least(&here))
+    };
+    let all_closed = |row: usize| -> f64 {
+        let closed = |leave| recording.readings.number(&closed(leave), row);
+        Leave::ALL.into_iter().filter_map(closed).sum()
+    };
+    let mut begun = f64::NEG_INFINITY;
+    let mut found = Envelope::default();
+    for (row, end) in cycles.iter().zip(&at) {
+        if let Some(lowest) = between(begun, *end) {
+            found.least.push(lowest);
+            found.closed.push(all_closed(*row));
+        }
+        begun = *end;
+    }
+    found.last_rest = between(*at.last()?, f64::INFINITY);
+    Some(found)
+}
+
+/// Time and resident memory of the samples without load, of the target that was there longest.
+fn idle(samples: &Table, generations: &Generations) -> Option<Vec<(f64, f64)>> {
     let (times, memory) = (
         samples.numbers("t_s")?,
         samples.numbers(Series::Rss.name())?,
     );
-    let idle = |row: &usize| {
-        matches!(
-            samples.text("phase", *row),
-            Some("drain" | "settle" | "read" | "rest")
-        )
+    let is_idle = |row: &usize| {
+        let phase = samples.text("phase", *row);
+        matches!(phase, Some("drain" | "settle" | "read" | "rest"))
     };
-    let mut seen: Vec<(f64, f64)> = (0..samples.rows())
-        .filter(idle)
-        .map(|row| (times[row], memory[row]))
-        .collect();
-    let at = rows.column(&rows.cycles, "t_s")?;
-    seen.extend(
-        at.iter()
-            .copied()
-            .zip(rows.seen(&rows.cycles, Series::Rss)?),
-    );
-    seen.retain(|(time, bytes)| time.is_finite() && bytes.is_finite());
-    let mut begun = seen
-        .iter()
-        .map(|(time, _)| *time)
-        .fold(f64::INFINITY, f64::min)
-        .min(0.0);
-    let mut lowest = Vec::new();
-    for end in &at {
-        let here: Vec<f64> = seen
-            .iter()
-            .filter(|(time, _)| *time > begun && time <= end)
-            .map(|(_, bytes)| *bytes)
-            .collect();
-        lowest.push(if here.is_empty() {
-            f64::NAN
-        } else {
-            least(&here)
-        });
-        begun = *end;
-    }
-    let last = *at.last()?;
-    let tail: Vec<f64> = seen
-        .iter()
-        .filter(|(time, _)| *time > last)
-        .map(|(_, bytes)| *bytes)
-        .collect();
-    let all_closed = (0..at.len()).map(|i| {
-        Leave::ALL
-            .into_iter()
-            .filter_map(|leave| recording.readings.number(&closed(leave), rows.cycles[i]))
-            .sum()
-    });
-    let (least, closed) = lowest
-        .into_iter()
-        .zip(all_closed)
-        .filter(|(least, _): &(f64, f64)| least.is_finite())
-        .unzip();
-    Some(Envelope {
-        least,
-        closed,
-        last_rest: (!tail.is_empty()).then(|| super::stats::order::least(&tail)),
-    })
+    let rows = (0..samples.rows()).filter(is_idle);
+    let rows = rows.filter(|row| generations.is_of_longest(samples, *row));
+    Some(rows.map(|row| (times[row], memory[row])).collect())
+}
+
+/// The time in which the target was surely the one of these readings: from its first to its last, or without end where nobody
+/// came before or after.
+fn time_of(table: &Table, rows: &Range<usize>) -> RangeInclusive<f64> {
+    let time = |row: usize| table.number("t_s", row);
+    let from = (rows.start > 0).then(|| time(rows.start)).flatten();
+    let to = (rows.end < table.rows())
+        .then(|| time(rows.end.saturating_sub(1)))
+        .flatten();
+    from.unwrap_or(f64::NEG_INFINITY)..=to.unwrap_or(f64::INFINITY)
 }

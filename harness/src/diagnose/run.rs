@@ -6,6 +6,7 @@
 use super::{
     cleanup::{Cleaned, cleaned},
     finding::{Finding, Statement},
+    staircase,
 };
 use crate::{
     record::Recording,
@@ -28,7 +29,7 @@ pub fn findings(recording: &Recording) -> Vec<Finding> {
         .chain(failures(recording))
         .chain(alarms(recording))
         .collect();
-    if recording.manifest.kind == KIND_CLEANUP {
+    if [KIND_CLEANUP, staircase::KIND].contains(&recording.manifest.kind.as_str()) {
         return all; // it judges its counts way by way: see `forgotten`
     }
     all.extend(
@@ -64,7 +65,7 @@ fn end(recording: &Recording) -> Option<Finding> {
                 Statement::TargetDied,
                 format!("{} after {:.0} s", ended.text, ended.t_s),
             )),
-            "alarm" => Some(Finding::plain(
+            "alarm" | "stopped" => Some(Finding::plain(
                 Statement::Alarm,
                 format!(
                     "{}, after {:.0} s and {cycles} of {planned} cycles",

@@ -22,6 +22,8 @@ pub struct Latency {
     pub gap: Histogram<u32>,
     /// From due to the start of the connect: the driver's own lateness.
     pub late: Histogram<u32>,
+    /// Of users: from due to the planned end of the whole conversation.
+    pub answer: Histogram<u32>,
 }
 
 impl Default for Latency {
@@ -33,6 +35,7 @@ impl Default for Latency {
             first_event: histogram(),
             gap: histogram(),
             late: histogram(),
+            answer: histogram(),
         }
     }
 }
@@ -45,6 +48,7 @@ impl Latency {
             (&mut self.first_event, &other.first_event),
             (&mut self.gap, &other.gap),
             (&mut self.late, &other.late),
+            (&mut self.answer, &other.answer),
         ];
         for (mine, theirs) in pairs {
             mine.add(theirs).expect("all have the same bounds");

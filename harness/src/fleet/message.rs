@@ -136,7 +136,7 @@ impl From<Met> for Problem {
 
 /// Histograms as value and count, only what was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Latencies([Vec<(u64, u32)>; 4]);
+pub(super) struct Latencies([Vec<(u64, u32)>; 5]);
 
 impl From<&Latency> for Latencies {
     fn from(latency: &Latency) -> Self {
@@ -151,6 +151,7 @@ impl From<&Latency> for Latencies {
             &latency.first_event,
             &latency.gap,
             &latency.late,
+            &latency.answer,
         ];
         Self(of.map(measured))
     }
@@ -164,6 +165,7 @@ impl Latencies {
             &mut latency.first_event,
             &mut latency.gap,
             &mut latency.late,
+            &mut latency.answer,
         ];
         for (histogram, measured) in into.into_iter().zip(&self.0) {
             for (value, count) in measured {

@@ -9,7 +9,10 @@ use tokio::runtime::Runtime;
 use super::{
     admin::{self, Admin, AdminError, AdminLine, Ask},
     error::{ObserveError, sentence},
+    generations::Generations,
     host::{self, HostWatch, SuspendWatch},
+    observer::ObserveConfig,
+    runtime::{RuntimeHeap, RuntimeWatch},
     sample::{Heap, Presence, Sample, Sockets, TargetReport, Tree},
     sock_diag::{self, SockDiag},
     tree::{Depth, TreeWatch},
@@ -26,8 +29,14 @@ pub(super) struct Eyes {
     tree: Option<TreeWatch>,
     sockets: SocketWatch,
     admin: Option<AdminWatch>,
+    runtime: RuntimeWatch,
     host: HostWatch,
     suspend: SuspendWatch,
+    generations: Generations,
+    /// What made the generation rise, until a sample of the grid tells it.
+    restarts: Vec<String>,
+    ports: Arc<PortBook>,
+    addr: SocketAddr,
 }
 
 /// Why a look is made.
@@ -43,23 +52,58 @@ pub(super) enum Purpose {
 
 impl Eyes {
     pub(super) fn open(
-        pid: Option<u32>,
-        addr: SocketAddr,
-        admin: Option<Admin>,
+        config: ObserveConfig,
         clock: Clock,
         ports: Arc<PortBook>,
     ) -> Result<Self, ObserveError> {
+        let ObserveConfig {
+            pid, addr, admin, ..
+        } = config;
         Ok(Self {
             clock,
             tree: pid
                 .map(TreeWatch::of)
                 .transpose()
                 .map_err(ObserveError::Target)?,
-            sockets: SocketWatch::open(pid, addr, ports),
+            sockets: SocketWatch::open(pid, addr, Arc::clone(&ports)),
             admin: admin.map(AdminWatch::open).transpose()?,
+            runtime: RuntimeWatch::open(config.runtime, addr.port(), clock),
             host: HostWatch::of(pid),
             suspend: SuspendWatch::start(),
+            generations: Generations::default(),
+            restarts: Vec::new(),
+            ports,
+            addr,
         })
+    }
+
+    /// From now on whoever is there carries the target's memory.
+    pub(super) fn take_roll(&mut self) {
+        if let Some(tree) = &mut self.tree {
+            tree.look(Depth::Quick, &mut Vec::new());
+            self.generations.take_roll(tree.root(), tree.seen());
+        }
+    }
+
+    /// Looks at another root from now on: the target was replaced.
+    pub(super) fn follow(&mut self, pid: u32) -> Result<(), ObserveError> {
+        let mut tree = TreeWatch::of(pid).map_err(ObserveError::Target)?;
+        tree.look(Depth::Quick, &mut Vec::new());
+        self.generations.follow(tree.root(), tree.seen());
+        self.tree = Some(tree);
+        self.sockets = SocketWatch::open(Some(pid), self.addr, Arc::clone(&self.ports));
+        self.host = HostWatch::of(Some(pid));
+        Ok(())
+    }
+
+    /// The run was resumed: counts generations on from there.
+    pub(super) const fn resume_at(&mut self, generation: u64) {
+        self.generations.resume_at(generation);
+    }
+
+    /// Takes back what a sample that nobody took would have told.
+    pub(super) fn tell_again(&mut self, restarts: Vec<String>) {
+        self.restarts.splice(0..0, restarts);
     }
 
     /// The target's own counters first: what asking costs it is in the memory that is read after.
@@ -71,14 +115,22 @@ impl Eyes {
             Some(admin) => admin.look(purpose, &self.clock, &mut gaps),
             None => (None, None),
         };
+        let runtime = self.ask_the_runtime(purpose, &mut gaps);
         let (presence, tree) = self.look_at_the_tree(purpose, &mut gaps);
+        let restarts = match purpose {
+            Purpose::Sample => std::mem::take(&mut self.restarts),
+            Purpose::Poll | Purpose::Settled => Vec::new(),
+        };
         Sample {
             at,
             settled: settled.is_some(),
             presence,
+            generation: Some(self.generations.number()),
+            restarts,
             tree,
             sockets: self.sockets.look(&mut gaps),
             target,
+            runtime,
             host: self.host.look(purpose, &mut gaps),
             own: host::own(&mut gaps),
             gaps,
@@ -87,6 +139,15 @@ impl Eyes {
 
     pub(super) fn admin(&mut self) -> Result<&mut AdminWatch, ObserveError> {
         self.admin.as_mut().ok_or(ObserveError::NoAdmin)
+    }
+
+    /// Before the tree: what the runtime gives back to the kernel is gone from it then.
+    fn ask_the_runtime(&mut self, purpose: Purpose, gaps: &mut Vec<String>) -> Option<RuntimeHeap> {
+        if purpose != Purpose::Settled {
+            return None;
+        }
+        let pids = self.tree.as_mut()?.pids();
+        self.runtime.settle(&pids, gaps)
     }
 
     fn look_at_the_tree(
@@ -98,10 +159,15 @@ impl Eyes {
             Purpose::Poll => Depth::Quick,
             Purpose::Sample | Purpose::Settled => Depth::Full,
         };
-        match &mut self.tree {
-            Some(tree) => tree.look(depth, gaps),
-            None => (Presence::Unseen, None),
+        let Some(tree) = &mut self.tree else {
+            return (Presence::Unseen, None);
+        };
+        let (presence, sums) = tree.look(depth, gaps);
+        if presence == Presence::Alive {
+            let restarts = self.generations.look(&tree.seen());
+            self.restarts.extend(restarts);
         }
+        (presence, sums)
     }
 }
 

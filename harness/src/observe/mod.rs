@@ -10,11 +10,13 @@ mod admin;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generations;
 mod grid;
 mod host;
 mod look;
 mod memory;
 mod observer;
+mod runtime;
 mod sample;
 mod sock_diag;
 mod tree;
@@ -22,6 +24,7 @@ mod tree;
 pub use admin::{Admin, AdminError, Ask, Retained};
 pub use error::ObserveError;
 pub use observer::{ObserveConfig, Observer};
+pub use runtime::{NODE_OPTIONS, PythonDoor, RuntimeConfig, RuntimeHeap};
 pub use sample::{Heap, Host, Own, Presence, Sample, Sockets, TargetReport, Tree};
 
 /// Another process of ours, now; what cannot be read is `None`.

@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -21,12 +21,13 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    runtime::RuntimeConfig,
     sample::Sample,
 };
 use crate::timeline::{Clock, PortBook};
 
 /// What to look at, and how often.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObserveConfig {
     /// The head of the target's process tree; `None` if it cannot be seen.
     pub pid: Option<u32>,
@@ -34,6 +35,8 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// How to ask the target's runtime to tidy up.
+    pub runtime: RuntimeConfig,
     /// One sample each.
     pub every: Duration,
 }
@@ -53,6 +56,9 @@ enum Question {
     Status(SyncSender<Result<Value, ObserveError>>),
     Retain(Value, SyncSender<Result<Retained, ObserveError>>),
     Release(SyncSender<Result<(), ObserveError>>),
+    Roll(SyncSender<()>),
+    Follow(u32, SyncSender<Result<(), ObserveError>>),
+    ResumeAt(u64, SyncSender<()>),
     Instrument(Ask, Option<Value>, SyncSender<Result<(), ObserveError>>),
     Fetch(Ask, File, SyncSender<Result<u64, ObserveError>>),
     Stop,
@@ -76,13 +82,8 @@ impl Observer {
         ports: Arc<PortBook>,
         samples: SyncSender<Sample>,
     ) -> Result<Self, ObserveError> {
-        let ObserveConfig {
-            pid,
-            addr,
-            admin,
-            every,
-        } = config;
-        let eyes = Eyes::open(pid, addr, admin, clock, ports)?;
+        let every = config.every;
+        let eyes = Eyes::open(config, clock, ports)?;
         let (asks, questions) = sync_channel(4);
         let lost = Arc::new(AtomicU64::new(0));
         let watch = Watch {
@@ -187,6 +188,30 @@ impl Observer {
         self.ask(Question::Status, LOOK_WITHIN).ok()?.ok()
     }
 
+    /// Calls the roll of the target's processes, with nobody connected: from now on each of them that is replaced makes a new generation.
+    ///
+    /// # Errors
+    /// [`ObserveError::NoAnswer`].
+    pub fn take_roll(&self) -> Result<(), ObserveError> {
+        self.ask(Question::Roll, LOOK_WITHIN)
+    }
+
+    /// Looks at another root from now on, which is a new generation.
+    ///
+    /// # Errors
+    /// If that process is not there.
+    pub fn follow(&self, pid: u32) -> Result<(), ObserveError> {
+        self.ask(|back| Question::Follow(pid, back), LOOK_WITHIN)?
+    }
+
+    /// Counts generations from this one on: the run was resumed.
+    ///
+    /// # Errors
+    /// [`ObserveError::NoAnswer`].
+    pub fn resume_at(&self, generation: u64) -> Result<(), ObserveError> {
+        self.ask(|back| Question::ResumeAt(generation, back), LOOK_WITHIN)
+    }
+
     /// Samples that nobody took in time.
     pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
@@ -266,9 +291,12 @@ impl Watch {
     }
 
     /// A full queue loses the sample; the loss is counted, and every report shows it.
-    fn send(&self, sample: Sample) {
-        if self.samples.try_send(sample).is_err() {
+    fn send(&mut self, sample: Sample) {
+        if let Err(TrySendError::Full(sample) | TrySendError::Disconnected(sample)) =
+            self.samples.try_send(sample)
+        {
             self.lost.fetch_add(1, Relaxed);
+            self.eyes.tell_again(sample.restarts);
         }
     }
 
@@ -289,6 +317,17 @@ impl Watch {
             }
             Question::Release(back) => {
                 back.try_send(self.ask(Ask::Release, None).map(drop)).ok();
+            }
+            Question::Roll(back) => {
+                self.eyes.take_roll();
+                back.try_send(()).ok();
+            }
+            Question::Follow(pid, back) => {
+                back.try_send(self.eyes.follow(pid)).ok();
+            }
+            Question::ResumeAt(generation, back) => {
+                self.eyes.resume_at(generation);
+                back.try_send(()).ok();
             }
             Question::Instrument(what, body, back) => {
                 back.try_send(self.ask(what, body).map(drop)).ok();

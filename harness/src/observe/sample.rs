@@ -1,5 +1,6 @@
 //! What one look at the target finds. A missing reading is `None`, never zero.
 
+use super::runtime::RuntimeHeap;
 use crate::{plan::Leave, timeline::Elapsed};
 
 /// Everything seen at one moment.
@@ -11,18 +12,25 @@ pub struct Sample {
     pub settled: bool,
     /// Whether the target's root process is there. [`Presence::Gone`] is a fact, not a gap.
     pub presence: Presence,
+    /// The generation of the target: rises whenever the level of its memory cannot be continued (a worker was replaced, another root
+    /// listens, the run was resumed). `None`: nobody looked.
+    pub generation: Option<u64>,
     /// The target's process tree.
     pub tree: Option<Tree>,
     /// The target's sockets, as its kernel reports them.
     pub sockets: Option<Sockets>,
     /// What the target says of itself.
     pub target: Option<TargetReport>,
+    /// What the target's runtime holds, right after it was asked to tidy up. Only in looks for a reading.
+    pub runtime: Option<RuntimeHeap>,
     /// The machine and the target's control group.
     pub host: Host,
     /// The harness itself.
     pub own: Own,
     /// What could not be read, and why: one sentence each. In the samples of the grid, only what the sample before did not say already.
     pub gaps: Vec<String>,
+    /// What made the generation rise since the sample before, a sentence each. Only in the samples of the grid.
+    pub restarts: Vec<String>,
 }
 
 /// Whether the target's root process is there. How it ended, its parent knows: see `target`.

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, fs};
 
 use super::{
     error::sentence,
+    generations::Seen,
     memory::{Rollup, Status},
     sample::{Presence, Tree},
 };
 use crate::target::{
     Family,
-    proc::{ProcError, ProcessId, Stat},
+    proc::{self, ProcError, ProcessId, Stat},
 };
 
 /// How closely to look.
@@ -26,6 +27,8 @@ pub(super) enum Depth {
 pub(super) struct TreeWatch {
     family: Family,
     cpu: CpuAccount,
+    /// Resident memory of each member at the last look, bytes.
+    resident: BTreeMap<ProcessId, u64>,
 }
 
 impl TreeWatch {
@@ -33,7 +36,33 @@ impl TreeWatch {
         Ok(Self {
             family: Family::of(pid)?,
             cpu: CpuAccount::default(),
+            resident: BTreeMap::new(),
         })
+    }
+
+    /// The head of the tree.
+    pub(super) const fn root(&self) -> ProcessId {
+        self.family.root()
+    }
+
+    /// Who was there at the last look. Cost: one small file a process.
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        let seen = |stat: &Stat| Seen {
+            id: stat.id,
+            parent: stat.parent,
+            program: proc::read(stat.id.pid, "comm")
+                .map(|name| name.trim_end().to_owned())
+                .unwrap_or_default(),
+            rss_bytes: self.resident.get(&stat.id).copied(),
+        };
+        let alive = self.family.members().filter(|stat| stat.is_alive());
+        alive.map(seen).collect()
+    }
+
+    /// Who is alive in it now.
+    pub(super) fn pids(&mut self) -> Vec<u32> {
+        self.family.refresh();
+        self.family.alive().map(|process| process.pid).collect()
     }
 
     /// `None` once the root has ended; orphans of its that still run do not make it alive.
@@ -48,8 +77,10 @@ impl TreeWatch {
             return (Presence::Gone, None);
         }
         let mut sums = Sums::new(depth);
+        self.resident.clear();
         for process in self.family.alive() {
-            sums.add(process, gaps);
+            let rss = sums.add(process, gaps);
+            self.resident.extend(rss.map(|rss| (process, rss)));
         }
         let tree = Tree {
             cpu_seconds: Some(cpu),
@@ -85,13 +116,13 @@ impl Sums {
         Self { depth, tree }
     }
 
-    /// A process that ends between being listed and being read counts as gone.
-    fn add(&mut self, process: ProcessId, gaps: &mut Vec<String>) {
+    /// Adds a process and returns its resident memory. One that ends between being listed and being read counts as gone.
+    fn add(&mut self, process: ProcessId, gaps: &mut Vec<String>) -> Option<u64> {
         let status = Status::read(process.pid);
         let fds = open_descriptors(process.pid);
         let rollup = (self.depth == Depth::Full).then(|| Rollup::read(process.pid));
         if !ProcessId::of(process.pid).is_ok_and(|now| now == process) {
-            return;
+            return None;
         }
         let status = noted(status, gaps);
         let status = status.as_ref();
@@ -105,10 +136,8 @@ impl Sums {
         let rollup = rollup.as_ref();
         // Without the rights for the exact file, the cheap one still tells the resident size.
         let exact_rss = rollup.map(|r| r.rss_bytes);
-        add(
-            &mut tree.rss_bytes,
-            exact_rss.or(status.map(|s| s.rss_bytes)),
-        );
+        let rss = exact_rss.or(status.map(|s| s.rss_bytes));
+        add(&mut tree.rss_bytes, rss);
         add(&mut tree.pss_bytes, rollup.map(|r| r.pss_bytes));
         add(
             &mut tree.pss_anon_bytes,
@@ -116,6 +145,7 @@ impl Sums {
         );
         add(&mut tree.huge_bytes, rollup.map(|r| r.huge_bytes));
         add(&mut tree.lazy_free_bytes, rollup.map(|r| r.lazy_free_bytes));
+        rss
     }
 }
 

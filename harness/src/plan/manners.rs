@@ -16,6 +16,25 @@ pub struct Manners {
     pub reconnect: Option<Reconnect>,
     /// Is connected by a line with these faults.
     pub network: Option<Network>,
+    /// Is a user: its conversations are timed as a whole, and it may have several.
+    #[serde(default)]
+    pub user: Option<User>,
+}
+
+/// Someone whose conversations are timed, from when each was due to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Begins again when the last conversation has ended: a closed loop. `None`: one conversation.
+    pub again: Option<Again>,
+}
+
+/// How a user goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The pause between the end of a conversation and the next.
+    pub think: Duration,
+    /// None begins later than so long after the first one was due.
+    pub until: Duration,
 }
 
 /// Coming back as a browser's `EventSource` does (HTML Living Standard, §9.2): after the time that the stream told by `retry:`,
@@ -89,6 +108,7 @@ impl Manners {
         Self {
             reconnect: reconnect.map(Into::into),
             network: network.map(Into::into),
+            user: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Times are offsets from the start of a step. Same profile, same seed, same plan; `sse-soak plan` prints it.
 //! Never looks at a clock, a socket or the target: what it cannot know in advance is a [`Length`] with bounds.
 
+mod adaptive;
 mod assay;
 mod batch;
 mod cleanup;
@@ -18,6 +19,8 @@ mod script;
 mod segment;
 mod soak;
 mod step;
+mod steps;
+mod stop;
 mod windows;
 
 use std::time::Duration;
@@ -25,14 +28,17 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use self::{
+    adaptive::{Adaptive, FIRST_LOOK, PILOT},
     batch::{Batch, Stay},
     design::Design,
-    manners::{Manners, Network, Reconnect},
+    manners::{Again, Manners, Network, Reconnect, User},
+    parts::ARRIVALS,
     script::{
         Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, Script, SessionUse, Unit,
     },
     segment::Segment,
     step::{Length, Phase, Retain, Step},
+    stop::{Condition, Met, Seen, Stops},
     windows::{Window, windows},
 };
 use crate::profile::{Kind, Profile};
@@ -74,6 +80,7 @@ impl Plan {
             Kind::Assay(assay) => assay::plan(profile, assay, seed),
             Kind::Cleanup(cleanup) => cleanup::plan(profile, cleanup, seed),
             Kind::Soak(soak) => soak::plan(profile, soak, seed),
+            Kind::Steps(steps) => steps::plan(profile, steps, seed),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::profile::{Profile, ScriptSpec, Standing};
 const STANDING_POOL: usize = 0;
 
 /// The part of a dose in which its clients arrive; the rest leaves the last ones time to do what they came for.
-pub(super) const ARRIVALS: f64 = 0.6;
+pub const ARRIVALS: f64 = 0.6;
 
 /// How long the first clients may take. A ChatBot's answer takes seconds; a server that needs longer is no target for short cycles.
 const TRIAL: Duration = Duration::from_secs(30);

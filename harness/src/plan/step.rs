@@ -30,6 +30,10 @@ pub enum Phase {
     Read,
     /// The reading of a soak, with its load on; everyone leaves at its end.
     ReadLoaded,
+    /// So many users, for the length of a step.
+    Hold,
+    /// Nobody new comes; who is in the middle of an answer reads it to its end.
+    Pause,
     /// A window of the target's allocation profiler: not judged with the rest.
     Window,
 }
@@ -48,6 +52,8 @@ impl Phase {
             Self::Settle => "settle",
             Self::Read => "read",
             Self::ReadLoaded => "read-loaded",
+            Self::Hold => "hold",
+            Self::Pause => "pause",
             Self::Window => "window",
         }
     }

@@ -39,6 +39,7 @@ pub fn windows(profile: &Profile, plan: &Plan) -> Vec<Window> {
         Kind::Assay(run) => assay::played(profile, run),
         Kind::Cleanup(run) => cleanup::played(profile, run),
         Kind::Soak(run) => soak::played(profile, run),
+        Kind::Steps(_) => Vec::new(), // its load has no doses to divide by
     };
     played.retain(|(factor, _)| wanted(*factor));
     let each = u32::try_from(played.len()).unwrap_or(u32::MAX).max(1);

@@ -14,10 +14,17 @@ mod forecast;
 mod manners;
 mod script;
 mod soak;
+mod steps;
 mod target;
 mod workers;
 
-use std::{collections::BTreeMap, fs, ops::Range, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -35,7 +42,8 @@ pub use self::{
     manners::{NetworkSpec, ReconnectSpec},
     script::{CaptureSpec, ScriptSpec, StepSpec},
     soak::{ClosedRate, Population, Rate, Rates, Soak},
-    target::{AdminSpec, H2Spec, TargetSpec, TlsSpec, Tolerances},
+    steps::{OwnLimit, Pace, Steps, StopSpec},
+    target::{AdminSpec, H2Spec, RuntimeSpec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},
 };
 use crate::units::Period;
@@ -47,6 +55,9 @@ pub struct Profile {
     /// The file's name without `.toml`; not a key.
     #[serde(skip)]
     pub name: String,
+    /// The folder that the file lies in: `{profile}`; not a key.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// The file's text, for the manifest and its hash; not a key.
     #[serde(skip)]
     pub text: String,
@@ -91,6 +102,8 @@ pub enum Kind {
     Cleanup(Box<Cleanup>),
     /// Hours of realistic load in blocks, judged as they pass.
     Soak(Box<Soak>),
+    /// More and more users, up to the last step or a stop condition.
+    Steps(Box<Steps>),
 }
 
 impl Kind {
@@ -100,6 +113,7 @@ impl Kind {
             Self::Assay(_) => "assay",
             Self::Cleanup(_) => "cleanup",
             Self::Soak(_) => "soak",
+            Self::Steps(_) => "steps",
         }
     }
 
@@ -109,6 +123,7 @@ impl Kind {
             Self::Assay(assay) => assay.drain_within.get(),
             Self::Cleanup(cleanup) => cleanup.session_ttl.get() + cleanup.grace.get(),
             Self::Soak(soak) => soak.drain_within.get(),
+            Self::Steps(steps) => steps.rest.get(),
         }
     }
 
@@ -117,7 +132,7 @@ impl Kind {
         let (standing, turns) = match self {
             Self::Assay(assay) => (&assay.standing, assay.doses.turn.is_some()),
             Self::Soak(soak) => (&soak.standing, soak.rates.turn.is_some()),
-            Self::Cleanup(_) => return None,
+            Self::Cleanup(_) | Self::Steps(_) => return None,
         };
         Some(standing.as_ref().filter(|_| turns)?.connections)
     }
@@ -128,6 +143,7 @@ impl Kind {
             Self::Assay(assay) => assay.scripts().collect(),
             Self::Cleanup(cleanup) => cleanup.scripts().collect(),
             Self::Soak(soak) => soak.scripts().collect(),
+            Self::Steps(steps) => steps.scripts().collect(),
         }
     }
 
@@ -136,6 +152,7 @@ impl Kind {
             Self::Assay(assay) => assay.contradiction(),
             Self::Cleanup(cleanup) => cleanup.contradiction(),
             Self::Soak(soak) => soak.contradiction(target),
+            Self::Steps(steps) => steps.contradiction(),
         }
     }
 }
@@ -160,7 +177,12 @@ impl Profile {
             || "profile".into(),
             |stem| stem.to_string_lossy().into_owned(),
         );
-        Self::parse(&name, &file, text)
+        let folder = path.canonicalize().ok();
+        let folder = folder.and_then(|path| Some(path.parent()?.to_owned()));
+        Ok(Self {
+            folder: folder.unwrap_or_default(),
+            ..Self::parse(&name, &file, text)?
+        })
     }
 
     /// Reads a profile from text; `file` is only for messages.

@@ -1,15 +1,16 @@
 //! The server under test, as a profile describes it.
 
-use std::{collections::BTreeMap, num::NonZeroU16, ops::Range, path::PathBuf};
+use std::{collections::BTreeMap, num::NonZeroU16, ops::Range};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::units::{ByteSize, Period};
+use crate::units::{ByteRate, ByteSize, Period};
 
 /// The server under test.
 ///
-/// `{run}` in `command`, `env`, `ready-file`, `token-file` and `ca` stands for the run directory.
+/// `{run}` in `command`, `env`, `ready-file`, `token-file` and `ca` stands for the run directory; `{profile}` in `prepare`, `command`,
+/// `dir` and `env` for the folder that the profile lies in.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct TargetSpec {
@@ -25,9 +26,18 @@ pub struct TargetSpec {
     /// How to start it; a name without `/` is looked for beside our own binary first. Without it the target runs already.
     #[serde(default)]
     pub command: Option<Spanned<Vec<String>>>,
+    /// Run before it is started, and must succeed: makes what `command` needs (`prepare = ["{profile}/../scripts/targets/prepare", "x"]`).
+    #[serde(default)]
+    pub prepare: Option<Spanned<Vec<String>>>,
+    /// How long `prepare` may take.
+    #[serde(default = "ten_minutes")]
+    pub prepare_within: Period,
     /// The folder to start it in; ours if not given.
     #[serde(default)]
-    pub dir: Option<PathBuf>,
+    pub dir: Option<String>,
+    /// How its runtime is asked to tidy up before a reading: `"auto"`, `"python"`, `"node"`, or `"none"` to leave it alone.
+    #[serde(default)]
+    pub runtime: RuntimeSpec,
     /// More environment for it.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -56,6 +66,21 @@ pub struct TargetSpec {
     /// How much of its output is kept.
     #[serde(default = "sixteen_mebibytes")]
     pub log_limit: ByteSize,
+}
+
+/// How the target's runtime is asked to tidy up before a reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuntimeSpec {
+    /// Python that we start, and Node.
+    #[default]
+    Auto,
+    /// Python: a small module on its path, so only if we start it.
+    Python,
+    /// Node: its inspector.
+    Node,
+    /// It is left alone.
+    None,
 }
 
 /// Which certificate is believed.
@@ -98,6 +123,10 @@ pub struct Tolerances {
     pub session: ByteSize,
     /// Per event.
     pub event: ByteSize,
+    /// Per second and stalled or slow reader while their number stays the same: `"64 B/s"`. Left out, that is tolerated too, but then
+    /// a run that cannot tell is not held against the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<ByteRate>,
 }
 
 impl Default for Tolerances {
@@ -107,6 +136,7 @@ impl Default for Tolerances {
             connection: ByteSize(1024),
             session: ByteSize(1024),
             event: ByteSize(64),
+            backlog: None,
         }
     }
 }
@@ -115,12 +145,24 @@ fn ten_seconds() -> Period {
     Period::new(std::time::Duration::from_secs(10)).expect("ten seconds are not zero")
 }
 
+fn ten_minutes() -> Period {
+    Period::new(std::time::Duration::from_secs(600)).expect("ten minutes are not zero")
+}
+
 const fn sixteen_mebibytes() -> ByteSize {
     ByteSize(16 << 20)
 }
 
 impl TargetSpec {
     pub(super) fn contradiction(&self) -> Option<(Range<usize>, String)> {
+        if let Some(prepare) = &self.prepare
+            && prepare.get_ref().is_empty()
+        {
+            return Some((
+                prepare.span(),
+                "`prepare` is empty: write the program and its arguments".into(),
+            ));
+        }
         if let Some(command) = &self.command {
             if command.get_ref().is_empty() {
                 return Some((

@@ -61,6 +61,10 @@ fn doses() -> Vec<Column<Counts>> {
             Some(c.ids_repeated as f64)
         }),
         column("ids_unknown_total", |c: &Counts| Some(c.ids_unknown as f64)),
+        column("carriers_opened_total", |c: &Counts| {
+            Some(c.carriers_opened as f64)
+        }),
+        column("live_carriers", |c: &Counts| Some(c.carriers() as f64)),
         column("events_total", |c: &Counts| Some(c.events as f64)),
         column("received_bytes_total", |c: &Counts| Some(c.bytes as f64)),
     ]);
@@ -131,12 +135,16 @@ fn target() -> Vec<Column<Sample>> {
         "heap_resident_bytes" = |s| Some(s.target.as_ref()?.heap?.resident_bytes? as f64);
         "heap_mapped_bytes" = |s| Some(s.target.as_ref()?.heap?.mapped_bytes? as f64);
         "heap_metadata_bytes" = |s| Some(s.target.as_ref()?.heap?.metadata_bytes? as f64);
+        "runtime_live_bytes" = |s| Series::Heap.of(s);
+        "runtime_processes" = |s| Some(f64::from(s.runtime?.processes));
+        "runtime_asked_us" = |s| Some(s.runtime?.took.as_micros() as f64);
         "heap_retained_bytes" = |s| Some(s.target.as_ref()?.heap?.retained_bytes? as f64);
     }
 }
 
 fn tree() -> Vec<Column<Sample>> {
     seen! {
+        "target_generation" = |s| Some(s.generation? as f64);
         "processes" = |s| Some(f64::from(s.tree.as_ref()?.processes));
         "processes_seen_total" = |s| Some(s.tree.as_ref()?.processes_seen_total as f64);
         "rss_bytes" = |s| Series::Rss.of(s);
@@ -195,8 +203,10 @@ pub(super) fn reading_columns() -> Vec<Column<ReadingRow>> {
         columns.push(column(name, move |row: &ReadingRow| value(&row.counts)));
     }
     for Column { name, value } in seen().into_iter().filter(|column| column.name != "settled") {
+        let rises = name == "target_generation"; // the newest of the looks: half an old and half a new one is nobody's
         columns.push(column(name, move |row: &ReadingRow| {
-            median(row.looks.iter().map(&value))
+            let values = row.looks.iter().map(&value);
+            if rises { last(values) } else { median(values) }
         }));
     }
     for series in Series::ALL {
@@ -233,6 +243,11 @@ fn probe_value(probe: &Sample, series: Series) -> Option<f64> {
         Series::Allocated => Some(probe.target.as_ref()?.heap?.allocated_bytes as f64),
         other => other.of(probe),
     }
+}
+
+/// The last value of a window that is known.
+fn last(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    values.flatten().last()
 }
 
 /// The median of a window; `None` when any look misses the value: a gap is not filled from its neighbours.

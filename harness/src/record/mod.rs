@@ -6,23 +6,30 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod follow;
 mod heap;
 mod manifest;
 mod reader;
 mod rows;
+mod steps;
 mod table;
 mod writer;
 
 pub use self::{
+    follow::{Follow, Row},
     heap::{
         Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
         VERSION as HEAP_VERSION,
     },
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, TargetFacts},
+    manifest::{
+        AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
+        TargetFacts,
+    },
     reader::{Recording, RecordingError},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
+    steps::{Spread, StepRow},
     table::{Complaint, Table},
     writer::{RecordError, RunDir},
 };
@@ -39,6 +46,8 @@ pub mod files {
     pub const READINGS: &str = "readings.csv";
     /// What lingered after each cycle, and for how long.
     pub const CLEANUP: &str = "cleanup.csv";
+    /// One row a step of a step load; only in such a run.
+    pub const STEPS: &str = "steps.csv";
     /// Phases, alarms, deaths, gaps, losses.
     pub const EVENTS: &str = "events.csv";
     /// Percentiles of connect, first event and gap per interval.
@@ -59,6 +68,10 @@ pub mod files {
     pub const PULL_REQUEST: &str = "pull-request.md";
     /// The report for people, in Markdown.
     pub const REPORT_MD: &str = "report.md";
+    /// One test case per judged factor.
+    pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
+    /// The report for people, as a page for a browser.
+    pub const REPORT_HTML: &str = "report.html";
 }

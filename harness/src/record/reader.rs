@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -77,6 +77,8 @@ pub struct Recording {
     pub events: Table,
     /// Latencies.
     pub latency: Table,
+    /// Steps of a step load; empty in other runs.
+    pub steps: Table,
     /// Allocation profiles, if the run has some.
     pub stacks: Option<Stacks>,
     /// What could not be used, by file.
@@ -98,6 +100,11 @@ impl Recording {
             complaints.extend(found.into_iter().map(|complaint| (name, complaint)));
             Ok(table)
         };
+        let steps = if folder.join(files::STEPS).exists() {
+            table(files::STEPS, &[])?
+        } else {
+            Table::default()
+        };
         Ok(Self {
             manifest: manifest(folder)?,
             stacks: Stacks::read(folder)?,
@@ -106,7 +113,38 @@ impl Recording {
             cleanup: table(files::CLEANUP, &["of"])?,
             events: table(files::EVENTS, &["kind", "text"])?,
             latency: table(files::LATENCY, &["of"])?,
+            steps,
             complaints,
+        })
+    }
+}
+
+/// As much of `samples.csv` as a reader needs who only wants to know how it began.
+const HEAD: u64 = 64 * 1024;
+
+impl Recording {
+    /// What the readings of a run under way can be judged from: readings, events, and how the samples began. Costs the same at the
+    /// end of a day as at its beginning, which [`read`](Self::read) does not.
+    ///
+    /// # Errors
+    /// It is no run directory, or was written by a later version.
+    pub fn so_far(folder: &Path) -> Result<Self, RecordingError> {
+        let table = |name: &str, texts: &[&str], most: u64| -> Result<Table, RecordingError> {
+            let path = folder.join(name);
+            let (table, _) = Table::read(open(&path)?.take(most), texts)
+                .map_err(|source| RecordingError::NotATable { path, source })?;
+            Ok(table)
+        };
+        Ok(Self {
+            manifest: manifest(folder)?,
+            samples: table(files::SAMPLES, &["phase"], HEAD)?,
+            readings: table(files::READINGS, &["kind"], u64::MAX)?,
+            cleanup: Table::default(),
+            events: table(files::EVENTS, &["kind", "text"], u64::MAX)?,
+            latency: Table::default(),
+            steps: Table::default(),
+            stacks: None,
+            complaints: Vec::new(),
         })
     }
 }

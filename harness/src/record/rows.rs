@@ -26,6 +26,8 @@ pub struct SampleRow {
 pub enum Series {
     /// The allocator's `allocated`, after it was asked to tidy up.
     Allocated,
+    /// The live heap of a runtime, after it was asked to tidy up.
+    Heap,
     /// Anonymous part of the proportional set size of the tree.
     PssAnon,
     /// Resident anonymous memory of the tree.
@@ -44,8 +46,9 @@ pub enum Series {
 
 impl Series {
     /// Every signal, the most believed first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Allocated,
+        Self::Heap,
         Self::PssAnon,
         Self::Anon,
         Self::Rss,
@@ -59,6 +62,7 @@ impl Series {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Allocated => "heap_allocated_bytes",
+            Self::Heap => "runtime_live_bytes",
             Self::PssAnon => "pss_anon_bytes",
             Self::Anon => "anon_bytes",
             Self::Rss => "rss_bytes",
@@ -75,6 +79,7 @@ impl Series {
         let report = sample.target.as_ref();
         let value = match self {
             Self::Allocated => report?.heap.filter(|_| sample.settled)?.allocated_bytes,
+            Self::Heap => sample.runtime?.live_bytes,
             Self::PssAnon => tree?.pss_anon_bytes?,
             Self::Anon => tree?.anon_bytes?,
             Self::Rss => tree?.rss_bytes?,
@@ -172,6 +177,10 @@ pub enum EventKind {
     Note,
     /// An alarm began or ended.
     Alarm,
+    /// A process of the target was replaced: a new generation.
+    Restart,
+    /// The run goes on after it was cut short: a new generation.
+    Resume,
 }
 
 impl EventKind {
@@ -186,6 +195,8 @@ impl EventKind {
             Self::Problem => "problem",
             Self::Note => "note",
             Self::Alarm => "alarm",
+            Self::Restart => "restart",
+            Self::Resume => "resume",
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     heap::Captured,
     manifest::Manifest,
     rows::{CleanupRow, EventRow, LatencyRow, ReadingRow, SampleRow},
+    steps::{self, StepRow},
 };
 
 /// Why nothing more can be recorded.
@@ -38,6 +39,8 @@ pub struct RunDir {
     cleanup: Csv,
     events: Csv,
     latency: Csv,
+    /// Made with its first row: only one kind of run has it.
+    steps: Option<Csv>,
 }
 
 impl RunDir {
@@ -91,6 +94,7 @@ impl RunDir {
             path: path.into(),
             sample_columns,
             reading_columns,
+            steps: None,
         })
     }
 
@@ -203,6 +207,18 @@ impl RunDir {
     pub fn event(&mut self, row: &EventRow) -> Result<(), RecordError> {
         self.events
             .append(&[row.at.to_string(), row.kind.name().into(), row.text.clone()])
+    }
+
+    /// Appends a step.
+    ///
+    /// # Errors
+    /// The row cannot be written.
+    pub fn step(&mut self, row: &StepRow) -> Result<(), RecordError> {
+        let csv = match &mut self.steps {
+            Some(csv) => csv,
+            none => none.insert(Csv::create(&self.path, files::STEPS, &steps::header())?),
+        };
+        csv.append(&steps::cells(row))
     }
 
     /// Appends latencies.

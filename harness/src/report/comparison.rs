@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Format;
+use super::{Format, csv, junit};
 use crate::diagnose::{
     compare::{Change, Changed, Comparison},
     finding::sentence::amount,
@@ -12,13 +12,15 @@ pub(super) fn render(format: Format, comparison: &Comparison) -> String {
     match format {
         Format::Text => text(comparison),
         Format::Markdown => markdown(comparison),
-        Format::Json => {
+        Format::Json | Format::Html => {
             serde_json::to_string_pretty(comparison).expect("a comparison is JSON") + "\n"
         }
+        Format::Junit => junit::comparison(comparison),
+        Format::Csv => csv::comparison(comparison),
     }
 }
 
-const fn word(change: Change) -> &'static str {
+pub(super) const fn word(change: Change) -> &'static str {
     match change {
         Change::Worse => "worse",
         Change::Better => "better",

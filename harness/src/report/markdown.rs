@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::facts::{Facts, times, whole};
+use super::{
+    facts::{Facts, times, whole},
+    stairs,
+};
 use crate::{
     diagnose::finding::{Finding, Findings},
     record::Recording,
@@ -28,6 +31,7 @@ pub(super) fn render(recording: &Recording, findings: &Findings) -> String {
             whole(facts.errors),
         ),
     );
+    stairs::markdown(&mut out, &findings.steps);
     table(&mut out, findings);
     if let Some(allocations) = &findings.allocations {
         out.push_str(&super::allocations::markdown(allocations));

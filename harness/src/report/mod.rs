@@ -5,11 +5,16 @@
 
 mod allocations;
 mod comparison;
+mod comparison_steps;
+mod csv;
 mod export;
 mod facts;
+mod html;
+mod junit;
 mod markdown;
 mod review;
 mod sarif;
+mod stairs;
 mod text;
 
 use std::{fs, io, path::Path};
@@ -19,9 +24,16 @@ pub use self::{
     review::Source,
 };
 use crate::{
-    diagnose::{allocations::Review, compare::Comparison, finding::Findings},
+    diagnose::{
+        allocations::Review, compare::Comparison, compare_steps::StepsComparison, finding::Findings,
+    },
     record::{Recording, files},
 };
+
+/// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
+pub fn wrapped(out: &mut String, first: &str, other: &str, words: &str) {
+    text::wrapped(out, first, other, words);
+}
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +44,12 @@ pub enum Format {
     Markdown,
     /// `findings.json`.
     Json,
+    /// JUnit: one case per judged factor.
+    Junit,
+    /// The findings, a line each.
+    Csv,
+    /// One page for a browser that needs nothing else.
+    Html,
 }
 
 /// One report.
@@ -40,6 +58,9 @@ pub fn render(format: Format, recording: &Recording, findings: &Findings, folder
         Format::Text => text::render(recording, findings, folder),
         Format::Markdown => markdown::render(recording, findings),
         Format::Json => json(findings),
+        Format::Junit => junit::run(Some(&recording.manifest), findings),
+        Format::Csv => csv::findings(findings),
+        Format::Html => html::render(recording, findings),
     }
 }
 
@@ -49,12 +70,31 @@ pub fn render_findings(format: Format, findings: &Findings) -> String {
         Format::Text => text::verdict(findings),
         Format::Markdown => markdown::findings(findings),
         Format::Json => json(findings),
+        Format::Junit => junit::run(None, findings),
+        Format::Csv => csv::findings(findings),
+        Format::Html => html::findings(findings),
     }
 }
 
-/// A comparison of two runs.
-pub fn render_comparison(format: Format, comparison: &Comparison) -> String {
-    comparison::render(format, comparison)
+/// A comparison of two runs, the one from before the change first.
+pub fn render_comparison(format: Format, comparison: &Comparison, runs: [&Recording; 2]) -> String {
+    match format {
+        Format::Html => html::comparison(comparison, runs),
+        other => comparison::render(other, comparison),
+    }
+}
+
+/// A comparison of two step loads.
+pub fn render_steps_comparison(format: Format, comparison: &StepsComparison) -> String {
+    match format {
+        Format::Text | Format::Html => comparison_steps::text(comparison), // there is no page for it yet
+        Format::Markdown => comparison_steps::markdown(comparison),
+        Format::Csv => comparison_steps::csv(comparison),
+        Format::Junit => junit::steps_comparison(comparison),
+        Format::Json => {
+            serde_json::to_string_pretty(comparison).expect("a comparison is JSON") + "\n"
+        }
+    }
 }
 
 /// The tables of an allocation profile, for a terminal.
@@ -102,6 +142,8 @@ pub fn write_all(folder: &Path, recording: &Recording, findings: &Findings) -> i
         (Format::Json, files::FINDINGS),
         (Format::Markdown, files::REPORT_MD),
         (Format::Text, files::REPORT_TEXT),
+        (Format::Junit, files::JUNIT),
+        (Format::Html, files::REPORT_HTML),
     ] {
         fs::write(
             folder.join(name),

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use super::facts::{Facts, times, whole};
+use super::{
+    facts::{Facts, times, whole},
+    stairs,
+};
 use crate::{
     diagnose::finding::{Finding, Findings, Statement, sentence::amount},
     record::Recording,
@@ -18,6 +21,7 @@ pub(super) fn render(recording: &Recording, findings: &Findings, folder: &Path) 
     }
     let facts = Facts::of(recording);
     out.push('\n');
+    stairs::text(&mut out, &findings.steps);
     load(&mut out, &facts);
     cleanup(&mut out, &facts);
     for sentence in &facts.kernel {
@@ -97,10 +101,15 @@ const fn mark(verdict: Statement) -> &'static str {
     match verdict {
         Statement::Leak
         | Statement::Zombie
+        | Statement::Backlog
         | Statement::NotCleanedUp
         | Statement::TargetDied
         | Statement::Alarm => "  !   ",
-        Statement::NoLeak | Statement::ControlFound | Statement::CleanedUp => "  ok  ",
+        Statement::NoLeak
+        | Statement::NoBacklog
+        | Statement::ControlFound
+        | Statement::CleanedUp
+        | Statement::Held => "  ok  ",
         Statement::Beside | Statement::Forecast => "      ",
         _ => "  ?   ",
     }
@@ -147,7 +156,7 @@ fn line(out: &mut String, name: &str, text: &str) {
 }
 
 /// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
-fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
+pub(super) fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
     let mut line = first.to_owned();
     let mut empty = true;
     for word in text.split(' ') {

@@ -16,6 +16,11 @@ pub enum SoakError {
     /// The target cannot be observed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
+    /// What Python processes of the target would come to cannot be made.
+    #[error(
+        "cannot open a door for the target's Python processes in the system's temporary folder (`runtime = \"none\"` does without)"
+    )]
+    Door(#[source] io::Error),
     /// The load cannot be started.
     #[error("cannot start the load")]
     Drive(#[source] io::Error),
@@ -31,6 +36,12 @@ pub enum SoakError {
         /// What each of them met, in words.
         problems: Vec<String>,
     },
+    /// What the clients are to do cannot be done over this transport.
+    #[error("{0}")]
+    Transport(&'static str),
+    /// How the run goes on could not be decided.
+    #[error("cannot decide how the run goes on: {0}")]
+    Onward(String),
     /// The URL is none that can be loaded.
     #[error("{0}")]
     Address(String),

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     drive::{DriveConfig, Farewell, Latency, Limits, Transport},
     isolate::Isolated,
-    observe::{ObserveConfig, Observer, Own, own},
+    observe::{ObserveConfig, Observer, Own, RuntimeConfig, own},
     plan::{Batch, Script, Segment},
     profile::Workers,
     target::{Launch, Readiness, Target},
@@ -197,6 +197,10 @@ pub fn load(
     stop: &Stop,
     tell: &mut dyn FnMut(&LoadReport),
 ) -> Result<LoadReport, SoakError> {
+    let transport = &setup.transport;
+    transport
+        .plays(&setup.batches)
+        .map_err(SoakError::Transport)?;
     let clock = Clock::start();
     let _server = serve(setup, &clock)?; // stopped when it is dropped, after everyone has left
     let tally = Arc::new(Tally::default());
@@ -283,6 +287,7 @@ impl Queues {
         let mut observer = None;
         if setup.batches.iter().any(fills) {
             let config = ObserveConfig {
+                runtime: RuntimeConfig::None,
                 pid: None,
                 addr: setup.addr,
                 admin: None,

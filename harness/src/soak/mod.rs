@@ -12,12 +12,14 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod stairs;
 mod steps;
 mod stop;
 mod url;
 mod windows;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -28,6 +30,7 @@ use self::{
     crew::Crew,
     exposure::Exposure,
     quiet::Baseline,
+    stairs::Stairs,
 };
 pub use self::{
     crew::WorkerReport,
@@ -44,13 +47,18 @@ use crate::{
     observe::{Observer, Sample},
     plan::{Leave, Phase, Plan, Step, Window},
     profile::{Alarm, Allocations, Profile},
-    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
+    record::{
+        AdaptiveFacts, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files,
+    },
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
 };
 
 /// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long a process may take to end once its listener is gone.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What is to be run.
 pub struct Setup {
@@ -66,7 +74,30 @@ pub struct Setup {
     pub command: Vec<String>,
     /// The private network that we are in.
     pub isolated: Option<Isolated>,
+    /// What was asked of an assay that is laid out as it goes: then `plan` is its pilot.
+    pub adaptive: Option<AdaptiveFacts>,
 }
+
+impl Setup {
+    /// The longest that the run may take: for one that is laid out as it goes, what it was given, or its pilot if that is longer.
+    pub fn longest(&self) -> Duration {
+        let given = self.adaptive.as_ref();
+        let given = given.and_then(|facts| Duration::try_from_secs_f64(facts.within_s).ok());
+        given.map_or(self.plan.longest(), |given| given.max(self.plan.longest()))
+    }
+}
+
+/// How a run that is laid out as it goes goes on.
+#[derive(Clone, Debug)]
+pub struct Onward {
+    /// What led there, for the manifest.
+    pub facts: AdaptiveFacts,
+    /// The steps to come; `None`: that was all.
+    pub plan: Option<Plan>,
+}
+
+/// Says how a run goes on, when all steps so far are done and recorded: from the recording alone.
+pub type AskOnward<'o> = &'o mut dyn FnMut() -> Result<Option<Onward>, String>;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +110,8 @@ pub enum EndReason {
     TargetDied,
     /// An alarm asked for it.
     Alarm,
+    /// A stop condition of a step load was met.
+    Stopped,
     /// It could not go on.
     Failed,
 }
@@ -91,6 +124,7 @@ impl EndReason {
             Self::Interrupted => "interrupted",
             Self::TargetDied => "target-died",
             Self::Alarm => "alarm",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }
@@ -101,6 +135,7 @@ enum Halt {
     Interrupted,
     TargetDied(String),
     Alarm(String),
+    Stopped(String),
     Failed(SoakError),
 }
 
@@ -110,7 +145,8 @@ impl<E: Into<SoakError>> From<E> for Halt {
     }
 }
 
-/// Runs the plan against the target and records it. Everything that was started is stopped when it returns.
+/// Runs the plan against the target and records it. Everything that was started is stopped when it returns. `onward` is asked for
+/// more whenever all steps are done; most runs have no more.
 ///
 /// # Errors
 /// The target cannot be started or reached, does not answer as the profile says, or the recording cannot be written.
@@ -119,6 +155,7 @@ pub fn run(
     setup: &Setup,
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress),
+    onward: AskOnward<'_>,
 ) -> Result<EndReason, SoakError> {
     let clock = Clock::start();
     let dir = RunDir::create(&setup.out)?;
@@ -131,9 +168,10 @@ pub fn run(
             let halt = conductor
                 .say_how(setup)
                 .map_err(Halt::from)
-                .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.play_on(&setup.plan, progress, onward))
                 .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
+            let halt = halt.map(|halt| conductor.cause_of(halt));
             conductor.close(halt)
         }
         Err(_) if stop.asked() => {
@@ -190,6 +228,15 @@ struct Conductor<'a> {
     /// What alarms have taken since latencies were written.
     latency: Latency,
     losses_said: usize,
+    /// Of a step load: the steps.
+    stairs: Option<Stairs>,
+    /// Counts before the step under way began.
+    before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
+    /// How much of what was said of the run's length is in the events.
+    said: usize,
+    longest: Duration,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
     allocations: Allocations,
@@ -230,6 +277,7 @@ impl<'a> Conductor<'a> {
             samples,
         } = stages;
         Self {
+            stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
             manifest,
             clock,
@@ -257,23 +305,75 @@ impl<'a> Conductor<'a> {
             actor: Actor::new(&setup.out),
             latency: Latency::default(),
             losses_said: 0,
+            before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
+            said: 0,
+            longest: setup.longest(),
             asked_alive: clock.now(),
             allocations: setup.profile.allocations.clone(),
             drain_within: setup.profile.run.drain_within(),
         }
     }
 
-    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
+    fn play_on(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+        onward: AskOnward<'_>,
+    ) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
         windows::possible(
             self.allocations.instrument,
             self.manifest.target.status.as_ref(),
         )?;
+        self.play(plan, progress)?;
+        while let Some(next) = onward().map_err(SoakError::Onward)? {
+            for said in &next.facts.said[self.said.min(next.facts.said.len())..] {
+                let (at, kind, text) = (self.clock.now(), EventKind::Note, said.clone());
+                self.dir.event(&EventRow { at, kind, text })?;
+            }
+            self.said = next.facts.said.len();
+            self.manifest.plan.adaptive = Some(next.facts);
+            if let Some(plan) = &next.plan {
+                self.manifest.plan.cycles = plan.cycles;
+            }
+            self.dir.manifest(&self.manifest)?;
+            match next.plan {
+                Some(plan) => self.play(&plan, progress)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
         for step in &plan.steps {
+            self.wait_while_held(plan, progress)?;
             self.begin(step)?;
             self.step(plan, step, progress)?;
         }
+        Ok(())
+    }
+
+    /// Somebody who looks may hold a run. Samples go on, and the recording says so.
+    fn wait_while_held(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), Halt> {
+        if !self.stop.held() {
+            return Ok(());
+        }
+        self.event(
+            EventKind::Note,
+            "held before the next step, as somebody who looks asked".into(),
+        )?;
+        while self.stop.held() {
+            let until = self.clock.now() + TICK;
+            self.pump(plan, until, progress)?;
+        }
+        self.event(EventKind::Note, "went on".into())?;
         Ok(())
     }
 
@@ -308,6 +408,9 @@ impl<'a> Conductor<'a> {
         )?;
         if matches!(step.phase, Phase::Dose | Phase::Load) {
             self.before_dose = self.crew.counts();
+        }
+        if step.phase == Phase::Hold {
+            self.before_step = self.crew.counts();
         }
         self.crew.play(self.now.began, &step.batches);
         Ok(())
@@ -354,7 +457,16 @@ impl<'a> Conductor<'a> {
         for gap in &sample.gaps {
             self.event(EventKind::Gap, gap.clone())?;
         }
-        let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        for restart in &sample.restarts {
+            self.event(EventKind::Restart, restart.clone())?;
+        }
+        let told = Progress {
+            longest: self.longest,
+            ..Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample)
+        };
+        if let Some(stairs) = &mut self.stairs {
+            stairs.see(&sample);
+        }
         progress(&told);
         let row = SampleRow {
             phase: self.now.phase,
@@ -366,6 +478,23 @@ impl<'a> Conductor<'a> {
         self.dir.sample(&row)?;
         self.say_problems()?;
         self.heed_alarms(&row, &told, progress)
+    }
+
+    /// A target that dies takes its admin listener along: what failed first is then not what happened. The listener is gone some
+    /// milliseconds before the process is.
+    fn cause_of(&mut self, halt: Halt) -> Halt {
+        if !matches!(halt, Halt::Failed(SoakError::Observe(_))) {
+            return halt;
+        }
+        let end = self.clock.now() + DYING;
+        while self.clock.now() < end {
+            match self.target.alive() {
+                Life::Running | Life::Unseen => {}
+                gone => return Halt::TargetDied(gone.to_string()),
+            }
+            self.samples.recv_timeout(TICK).ok(); // nobody writes samples any more: this is how we wait
+        }
+        halt
     }
 
     fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {
@@ -409,6 +538,7 @@ impl<'a> Conductor<'a> {
             ("first-event", &latency.first_event),
             ("gap", &latency.gap),
             ("late", &latency.late),
+            ("answer", &latency.answer),
         ] {
             if histogram.is_empty() {
                 continue;
@@ -431,6 +561,7 @@ impl<'a> Conductor<'a> {
 
     /// Stops everything, in the order in which nothing can hang on anything, and writes how it ended.
     fn close(mut self, halt: Option<Halt>) -> Result<EndReason, SoakError> {
+        let step = self.write_step(); // a step that was cut short is written as far as it got
         self.crew.stop();
         self.manifest.target.status_at_end = self.observer.status_json();
         let (reason, text, error) = match halt {
@@ -450,6 +581,7 @@ impl<'a> Conductor<'a> {
                 format!("stopped by an alarm: {text}"),
                 None,
             ),
+            Some(Halt::Stopped(text)) => (EndReason::Stopped, format!("stopped: {text}"), None),
             Some(Halt::Failed(error)) => (EndReason::Failed, error.chain(), Some(error)),
         };
         let ended = Ended {
@@ -467,6 +599,7 @@ impl<'a> Conductor<'a> {
         let said = unsaid
             .into_iter()
             .try_for_each(|lost| self.event(EventKind::Loss, lost))
+            .and_then(|()| step.map(|_| ()))
             .and_then(|()| self.event(kind, text))
             .and_then(|()| Ok(self.dir.manifest(&self.manifest)?));
         self.observer.stop();

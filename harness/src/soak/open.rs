@@ -1,6 +1,7 @@
 //! Opening a run: the folder, the target, the observer and the load, in the order in which each can find the last.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::SocketAddr,
     num::NonZeroU32,
@@ -19,10 +20,10 @@ use super::{
 use crate::{
     drive::{DriveConfig, Limits, Transport},
     isolate::{self, Isolated},
-    observe::{Admin, ObserveConfig, Observer},
+    observe::{Admin, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor, RuntimeConfig},
     plan::{Segment, SessionUse},
-    profile::{Kind, Profile, TargetSpec},
-    record::{Manifest, PlanFacts, SoakFacts, TargetFacts, files},
+    profile::{Kind, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
+    record::{Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
 };
@@ -44,19 +45,19 @@ pub(super) fn stages(
     manifest: &mut Manifest,
 ) -> Result<Stages, SoakError> {
     let spec = &setup.profile.target;
-    let run = Placeholder(
-        setup
-            .out
-            .canonicalize()
-            .unwrap_or_else(|_| setup.out.clone()),
-    );
+    let out = setup.out.canonicalize();
+    let run = Placeholder {
+        run: out.unwrap_or_else(|_| setup.out.clone()),
+        profile: setup.profile.folder.clone(),
+    };
     let written = spec
         .url
         .as_ref()
         .map(|url| Url::parse(url.get_ref()))
         .transpose()?;
     let known = written.as_ref().map(Url::address).transpose()?;
-    let (target, ready) = reach(spec, &run, known, stop, clock)?;
+    let door = door(spec)?;
+    let (target, ready) = reach(spec, &run, door.as_ref(), known, stop, clock)?;
     let addr = known.or(ready.addr).ok_or_else(nowhere)?;
     let url = written.unwrap_or_else(|| Url {
         secure: spec.tls.is_some(),
@@ -64,6 +65,10 @@ pub(super) fn stages(
         path: "/".into(),
     });
     let transport = url.transport(&carriage(spec, &run));
+    let steps = setup.plan.steps.iter();
+    transport
+        .plays(steps.flat_map(|step| &step.batches))
+        .map_err(SoakError::Transport)?;
     manifest.target.url = format!("{}://{addr}", transport.scheme());
     manifest.target.notes = transport.notes();
     manifest.target.pid = target.pid();
@@ -74,6 +79,7 @@ pub(super) fn stages(
         pid: target.pid(),
         addr,
         admin: admin(spec, &run, &ready)?,
+        runtime: runtime(spec, door),
         every: setup.profile.sample_every.get(),
     };
     let observer = Observer::start(observe, *clock, Arc::clone(&ports), sender)?;
@@ -147,12 +153,34 @@ fn drive(setup: &Setup, addr: SocketAddr, url: &Url, transport: Transport) -> Dr
     }
 }
 
-/// `{run}` in a profile's strings.
-struct Placeholder(PathBuf);
+/// `{run}` and `{profile}` in a profile's strings.
+struct Placeholder {
+    run: PathBuf,
+    profile: PathBuf,
+}
 
 impl Placeholder {
     fn fill(&self, text: &str) -> String {
-        text.replace("{run}", &self.0.to_string_lossy())
+        text.replace("{run}", &self.run.to_string_lossy())
+            .replace("{profile}", &self.profile.to_string_lossy())
+    }
+}
+
+/// Where Python processes of a target that we start come to. Whether it is Python is seen when they come: to others it is nothing.
+fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
+    let wanted = matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Python);
+    if !wanted || spec.command.is_none() {
+        return Ok(None);
+    }
+    PythonDoor::open().map(Some).map_err(SoakError::Door)
+}
+
+fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
+    match spec.runtime {
+        RuntimeSpec::Auto => RuntimeConfig::Auto(door),
+        RuntimeSpec::Python => RuntimeConfig::Python(door),
+        RuntimeSpec::Node => RuntimeConfig::Node,
+        RuntimeSpec::None => RuntimeConfig::None,
     }
 }
 
@@ -160,6 +188,7 @@ impl Placeholder {
 fn reach(
     spec: &TargetSpec,
     run: &Placeholder,
+    door: Option<&PythonDoor>,
     known: Option<SocketAddr>,
     stop: &Stop,
     clock: &Clock,
@@ -168,7 +197,7 @@ fn reach(
         return Err(nowhere());
     }
     let mut target = match (&spec.command, spec.pid, known) {
-        (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run))?,
+        (Some(command), _, _) => Target::launch(&launch(spec, command.get_ref(), run, door))?,
         (None, Some(pid), Some(addr)) => Target::attach(pid, addr)?,
         (None, None, Some(addr)) => Target::attach_by_addr(addr)?.unwrap_or_else(Target::remote),
         (None, _, None) => {
@@ -219,21 +248,49 @@ fn wait(
     }
 }
 
-fn launch(spec: &TargetSpec, command: &[String], run: &Placeholder) -> Launch {
+fn launch(
+    spec: &TargetSpec,
+    command: &[String],
+    run: &Placeholder,
+    door: Option<&PythonDoor>,
+) -> Launch {
     let mut command: Vec<String> = command.iter().map(|word| run.fill(word)).collect();
     command[0] = beside_us(&command[0]);
     Launch {
         command,
-        env: spec
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), run.fill(value)))
-            .collect(),
-        dir: spec.dir.clone(),
-        log: run.0.join(files::TARGET_LOG),
+        env: environment(spec, run, door),
+        dir: spec.dir.as_ref().map(|dir| run.fill(dir).into()),
+        log: run.run.join(files::TARGET_LOG),
         log_limit: spec.log_limit,
         huge_pages: spec.huge_pages,
     }
+}
+
+/// What the profile adds to our own environment, and what the target's runtime needs to be asked.
+fn environment(
+    spec: &TargetSpec,
+    run: &Placeholder,
+    door: Option<&PythonDoor>,
+) -> Vec<(String, String)> {
+    let written = spec.env.iter();
+    let mut all: BTreeMap<String, String> = written
+        .map(|(name, value)| (name.clone(), run.fill(value)))
+        .collect();
+    let known = |all: &BTreeMap<String, String>, name: &str| {
+        all.get(name).cloned().or_else(|| env::var(name).ok())
+    };
+    if let Some(door) = door {
+        let path = known(&all, "PYTHONPATH");
+        all.extend(door.environment(path.as_deref()));
+    }
+    if matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Node) {
+        let (name, option) = NODE_OPTIONS;
+        let before = known(&all, name).unwrap_or_default();
+        if !before.contains("--inspect") {
+            all.insert(name.into(), format!("{before} {option}").trim().into());
+        }
+    }
+    all.into_iter().collect()
 }
 
 /// A bare program name that lies beside our own binary: the reference server.
@@ -302,9 +359,11 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             drain_within_s: profile.run.drain_within().as_secs_f64(),
             control_bytes: setup.plan.control_bytes,
             tolerances: profile.tolerances,
-            longest_s: setup.plan.longest().as_secs_f64(),
+            longest_s: setup.longest().as_secs_f64(),
             soak: soak_facts(profile),
+            steps: steps_facts(profile),
             forecast: profile.forecast.clone(),
+            adaptive: setup.adaptive.clone(),
         },
         host: host(setup.isolated),
         target: TargetFacts {
@@ -327,6 +386,31 @@ fn soak_facts(profile: &Profile) -> Option<SoakFacts> {
     Some(SoakFacts {
         drained: soak.is_drained(&profile.target),
         cache_units: soak.cache_units,
+    })
+}
+
+fn steps_facts(profile: &Profile) -> Option<StepsFacts> {
+    let Kind::Steps(steps) = &profile.run else {
+        return None;
+    };
+    let (think_s, every_s) = match steps.pace {
+        Pace::Closed { think } => {
+            let think = think.map_or(0.0, |think| think.get().as_secs_f64());
+            (Some(think), None)
+        }
+        Pace::Open { every } => (None, Some(every.get().as_secs_f64())),
+    };
+    Some(StepsFacts {
+        users: steps.users.get_ref().clone(),
+        hold_s: steps.hold.get().as_secs_f64(),
+        rest_s: steps.rest.get().as_secs_f64(),
+        think_s,
+        every_s,
+        stops: (&steps.stop).into(),
+        limit_bytes: match steps.limit {
+            OwnLimit::Size(size) => Some(size.0),
+            OwnLimit::Cgroup => None,
+        },
     })
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     observe::Sample,
     plan::{Leave, Length, Phase, Plan, Step},
-    record::{ReadingKind, ReadingRow},
+    record::{EventKind, ReadingKind, ReadingRow},
     timeline::{Counts, Elapsed},
 };
 
@@ -45,6 +45,8 @@ impl Conductor<'_> {
             Phase::Drain => self.drain(plan, step, tell),
             Phase::Probe => self.probe(plan, step, tell),
             Phase::Settle => self.settle(plan, step, tell),
+            Phase::Hold => self.hold(plan, step, tell),
+            Phase::Pause => self.pause(plan, step, tell),
             Phase::Read => self.read(plan, step, LOOKS, tell),
             Phase::ReadLoaded => {
                 self.read(plan, step, LOOKS_LOADED, tell)?;
@@ -102,7 +104,7 @@ impl Conductor<'_> {
             (ReadingKind::RestEnd, length - margin),
         ] {
             self.pump(plan, self.now.began + after, tell)?;
-            let look = self.observer.settled_look();
+            let look = self.settled_look()?;
             let given = self.given();
             self.write_reading(kind, vec![look], given)?;
         }
@@ -127,6 +129,10 @@ impl Conductor<'_> {
             let look = self.observer.look();
             self.baseline = Baseline::of(&self.crew.counts(), &look);
             self.remember_lingering(&look);
+            if let Err(error) = self.observer.take_roll() {
+                let text = format!("restarts of the target's workers will not be noticed: {error}");
+                self.event(EventKind::Gap, text)?;
+            }
             return Ok(());
         };
         let (earliest, end) = (self.now.began + at_least, self.end_of(step));
@@ -195,7 +201,7 @@ impl Conductor<'_> {
         let mut given = None;
         for number in 0..count {
             self.pump(plan, self.now.began + spacing * number, tell)?;
-            looks.push(self.observer.settled_look());
+            looks.push(self.settled_look()?);
             if number == count / 2 {
                 given = Some(self.given());
             }
@@ -206,6 +212,20 @@ impl Conductor<'_> {
         self.pump(plan, self.end_of(step), tell)?;
         self.write_latency()?;
         Ok(())
+    }
+
+    /// A look after the target was asked to tidy up. What could not be asked is said once: its empty cells say the rest.
+    fn settled_look(&mut self) -> Result<Sample, SoakError> {
+        let look = self.observer.settled_look();
+        let new: Vec<String> = look
+            .gaps
+            .iter()
+            .filter(|gap| self.gaps_said.insert((*gap).clone()))
+            .cloned()
+            .collect();
+        new.into_iter()
+            .try_for_each(|gap| self.event(EventKind::Gap, gap))?;
+        Ok(look)
     }
 
     /// What the load has done by now.

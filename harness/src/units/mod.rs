@@ -151,6 +151,11 @@ impl Serialize for PerSecond {
 pub struct Share(f64);
 
 impl Share {
+    /// `None` unless it is above 0 and at most 1.
+    pub fn new(share: f64) -> Option<Self> {
+        (share > 0.0 && share <= 1.0).then_some(Self(share))
+    }
+
     /// The share.
     pub const fn get(self) -> f64 {
         self.0
@@ -160,11 +165,11 @@ impl Share {
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let share = f64::deserialize(input)?;
-        if share > 0.0 && share <= 1.0 {
-            return Ok(Self(share));
-        }
-        let message = format!("{share} is no share of a whole: write 0.05 for 5 %");
-        Err(de::Error::custom(message))
+        Self::new(share).ok_or_else(|| {
+            de::Error::custom(format!(
+                "{share} is no share of a whole: write 0.05 for 5 %"
+            ))
+        })
     }
 }
 

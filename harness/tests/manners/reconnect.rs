@@ -29,7 +29,7 @@ fn comes_back(change: impl FnOnce(&mut Reconnect)) -> Manners {
     change(&mut reconnect);
     Manners {
         reconnect: Some(reconnect),
-        network: None,
+        ..Manners::default()
     }
 }
 

@@ -19,8 +19,8 @@ const NOW: Stay = Stay::For(Duration::ZERO);
 
 fn by(network: Network) -> Manners {
     Manners {
-        reconnect: None,
         network: Some(network),
+        ..Manners::default()
     }
 }
 

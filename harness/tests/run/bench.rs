@@ -211,6 +211,6 @@ fn pause() {
 }
 
 /// A program beside ours.
-fn beside(name: &str) -> PathBuf {
+pub(crate) fn beside(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_sse-soak")).with_file_name(name)
 }

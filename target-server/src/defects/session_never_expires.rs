@@ -3,7 +3,7 @@
 //! Truth: everything the session holds, as computed at the moment it should have gone, and its share of the registry's tree.
 //! A session left in mid-answer holds less (no answer in its history): the truth is that of the answered ones.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     name: "session-never-expires",
     unit: Some("session"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "A session is never forgotten; bytes per session created, averaged over the struck sessions whose answer was completed.",
     plant: |plant| Box::new(NeverExpires(Keeper::new(plant))),
 };
@@ -66,9 +67,9 @@ impl Keeper {
 fn share_of_the_tree(plant: &Plant) -> usize {
     const TREE: u64 = 4096;
     let bytes = plant.weigh(|| {
-        let mut tree = BTreeMap::<Uuid, Option<Rc<Session>>>::new();
+        let mut tree = BTreeSet::new();
         for _ in 0..TREE {
-            tree.insert(Uuid::new_v4(), None); // one by one: what is collected at once is packed tighter
+            tree.insert(Uuid::new_v4().as_u64_pair().0); // as wide as the pointer that the registry keeps; one by one: what is collected at once is packed tighter
         }
         tree
     });

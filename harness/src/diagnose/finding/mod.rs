@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{allocations::Allocations, interval::Interval, signal::Signal};
+use super::{allocations::Allocations, interval::Interval, signal::Signal, staircase::Stair};
 use crate::units::Factor;
 
 mod compose;
@@ -30,6 +30,8 @@ pub enum Statement {
     Zombie,
     /// Memory or a counter follows a factor, and goes on.
     Leak,
+    /// Bytes that grow while the number of streams does not: behind readers that stall or crawl.
+    Backlog,
     /// When what leaks will have reached the limit.
     Forecast,
     /// Sessions are there that should be gone.
@@ -40,8 +42,6 @@ pub enum Statement {
     ControlMissed,
     /// Something followed a factor until it did not.
     Saturating,
-    /// Bytes that grow while the number of streams does not.
-    Backlog,
     /// The allocation profile and the measurement without it do not fit together.
     Contradiction,
     /// Not enough is known.
@@ -50,6 +50,10 @@ pub enum Statement {
     Retention,
     /// No more than so much per unit.
     NoLeak,
+    /// No more than so much per second behind a reader that stalls or crawls.
+    NoBacklog,
+    /// Every step of a step load was served within its limits.
+    Held,
     /// Everybody who left was forgotten in time.
     CleanedUp,
     /// The positive control was found: the judge could see.
@@ -68,7 +72,7 @@ impl Statement {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::TargetDied => 20,
-            Self::Leak | Self::Zombie => 10,
+            Self::Leak | Self::Zombie | Self::Backlog => 10,
             Self::NotCleanedUp => 11,
             Self::Alarm => 13,
             Self::UnexplainedGrowth
@@ -76,9 +80,10 @@ impl Statement {
             | Self::Saturating
             | Self::Contradiction
             | Self::Inconclusive => 12,
-            Self::Backlog
-            | Self::Retention
+            Self::Retention
             | Self::NoLeak
+            | Self::NoBacklog
+            | Self::Held
             | Self::CleanedUp
             | Self::Forecast
             | Self::ControlFound
@@ -204,6 +209,9 @@ pub struct Findings {
     /// Which lines keep what, if that was profiled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocations: Option<Allocations>,
+    /// Of a step load: its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Stair>,
 }
 
 impl Findings {
@@ -211,7 +219,7 @@ impl Findings {
     pub fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|f| f.verdict);
         let deciding = findings.iter().map(|f| f.verdict).find(|v| v.decides());
-        let acquitted = [Statement::NoLeak, Statement::CleanedUp]
+        let acquitted = [Statement::NoLeak, Statement::CleanedUp, Statement::Held]
             .into_iter()
             .find(|acquittal| findings.iter().any(|f| f.verdict == *acquittal));
         let otherwise = acquitted.unwrap_or(Statement::Inconclusive);
@@ -224,6 +232,7 @@ impl Findings {
             text: sentence::headline(verdict, &findings),
             findings,
             allocations: None,
+            steps: Vec::new(),
         }
     }
 
@@ -233,6 +242,7 @@ impl Findings {
         self.findings.extend(more);
         Self {
             allocations: self.allocations,
+            steps: self.steps,
             ..Self::new(self.findings)
         }
     }

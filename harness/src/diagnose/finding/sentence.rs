@@ -142,9 +142,11 @@ fn title(verdict: Statement) -> &'static str {
         Statement::TargetDied => "TARGET DIED",
         Statement::NotCleanedUp => "NOT CLEANED UP",
         Statement::Alarm => "ALARM",
+        Statement::Backlog => "BACKLOG",
         Statement::UnexplainedGrowth => "UNEXPLAINED GROWTH",
         Statement::Saturating => "SATURATING",
         Statement::CleanedUp => "CLEANED UP",
+        Statement::Held => "HELD",
         _ => "INCONCLUSIVE",
     }
 }

@@ -83,6 +83,21 @@ fn a_judge_that_misses_its_control_acquits_nobody() {
 }
 
 #[test]
+fn a_control_within_a_twentieth_of_its_size_is_found_wherever_its_interval_ends() {
+    let evidence = evidence(Signal::Allocated, &quick(1));
+    for (share, statement) in [
+        (0.96, Statement::ControlFound),
+        (1.04, Statement::ControlFound),
+        (0.9, Statement::ControlMissed),
+    ] {
+        let mut evidence = evidence.clone();
+        let control = evidence.memory[0].rows.control.as_mut().unwrap();
+        control.bytes_each *= share;
+        assert_eq!(all(&told(&evidence), statement).len(), 1, "{share}");
+    }
+}
+
+#[test]
 fn a_factor_never_given_is_neither_clean_nor_guilty() {
     let found = told(&evidence(Signal::Allocated, &quick(1).never_gives(EARLY)));
     let [idle] = all(&found, Statement::NotDosed)[..] else {
