@@ -84,6 +84,7 @@ fn script() -> Script {
     Script {
         name: "feed".into(),
         exchanges: vec![Exchange {
+            think: std::time::Duration::ZERO,
             request: Request {
                 method: "GET".into(),
                 target: "/events?n={n}&{uuid}".into(),

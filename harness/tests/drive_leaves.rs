@@ -217,6 +217,7 @@ impl Peer {
 
 fn get(target: &str) -> Exchange {
     Exchange {
+        think: std::time::Duration::ZERO,
         request: Request {
             method: "GET".into(),
             target: target.into(),
@@ -616,6 +617,7 @@ fn chat(body: &str, session: SessionUse, counts: Unit) -> Exchange {
     exchange.request.method = "POST".into();
     exchange.request.body = body.into();
     Exchange {
+        think: std::time::Duration::ZERO,
         session,
         counts,
         ..exchange
@@ -688,6 +690,7 @@ fn a_session_is_shared_by_its_pool_until_it_is_deleted() {
     let create = Script {
         name: "create".into(),
         exchanges: vec![Exchange {
+            think: std::time::Duration::ZERO,
             expect: Expect::Success,
             ..chat("{}", header, Unit::Session)
         }],
@@ -701,6 +704,7 @@ fn a_session_is_shared_by_its_pool_until_it_is_deleted() {
                 Unit::Turn,
             ),
             Exchange {
+                think: std::time::Duration::ZERO,
                 request: Request {
                     method: "DELETE".into(),
                     target: "/sessions/{session}".into(),
@@ -770,6 +774,7 @@ fn a_capture_that_does_not_match_is_counted_and_the_rest_goes_on() {
     let body = creates(CaptureFrom::Body, CaptureBy::Pointer("/id".into()), None);
     let stage = Stage::new(vec![
         Exchange {
+            think: std::time::Duration::ZERO,
             expect: Expect::Success,
             ..chat("x", body, Unit::Session)
         },

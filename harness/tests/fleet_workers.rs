@@ -82,6 +82,7 @@ fn script(path: &str) -> Script {
     Script {
         name: path.into(),
         exchanges: vec![Exchange {
+            think: std::time::Duration::ZERO,
             request: Request {
                 method: "GET".into(),
                 target: format!("/{path}?n={{n}}"),

@@ -84,6 +84,7 @@ impl Stage {
             pid: None,
             addr,
             admin: None,
+            metrics: None,
             runtime: RuntimeConfig::None,
             every: Duration::from_secs(3600),
         };
@@ -245,6 +246,7 @@ fn listen() -> TcpListener {
 
 fn events() -> Exchange {
     Exchange {
+        think: std::time::Duration::ZERO,
         request: Request {
             method: "GET".into(),
             target: "/events".into(),

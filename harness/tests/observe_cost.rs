@@ -85,6 +85,7 @@ fn a_look_at_a_thousand_connections_is_cheap() {
 
     let config = ObserveConfig {
         runtime: RuntimeConfig::None,
+        metrics: None,
         pid: Some(server.0.id()),
         addr,
         admin: None,

@@ -44,6 +44,7 @@ fn launch(server: &Path, dir: &Path) -> Launch {
         dir: None,
         log: dir.join("target.log"),
         log_limit: ByteSize(1 << 20),
+        memory_limit: None,
         huge_pages: false,
     }
 }
@@ -62,6 +63,7 @@ fn what_the_reference_server_is_made_to_keep_is_seen_to_the_byte() {
     let token = std::fs::read_to_string(ready.token_file.unwrap()).unwrap();
     let config = ObserveConfig {
         runtime: RuntimeConfig::None,
+        metrics: None,
         pid: target.pid(),
         addr: ready.addr.unwrap(),
         admin: Some(Admin {

@@ -87,6 +87,7 @@ impl Drop for Server {
 fn config(pid: Option<u32>, addr: SocketAddr) -> ObserveConfig {
     ObserveConfig {
         runtime: RuntimeConfig::None,
+        metrics: None,
         pid,
         addr,
         admin: None,
@@ -109,7 +110,6 @@ fn samples_come_on_the_grid_and_a_full_queue_counts_its_losses() {
     let every = Duration::from_millis(20);
     let (sender, samples) = sync_channel(3);
     let config = ObserveConfig {
-        runtime: RuntimeConfig::None,
         every,
         ..config(Some(std::process::id()), nowhere())
     };
@@ -358,7 +358,6 @@ impl FakeAdmin {
 
     fn observed(&self) -> (Observer, Receiver<Sample>) {
         start(ObserveConfig {
-            runtime: RuntimeConfig::None,
             admin: Some(Admin {
                 url: format!("http://{}", self.addr),
                 token: "open sesame".into(),
@@ -517,7 +516,6 @@ fn nobody_listening_is_said_with_the_cause() {
         .local_addr()
         .unwrap();
     let (observer, _samples) = start(ObserveConfig {
-        runtime: RuntimeConfig::None,
         admin: Some(Admin {
             url: closed.to_string(),
             token: "t".into(),

@@ -49,6 +49,7 @@ impl Stage {
             dir: None,
             log: self.file("target.log"),
             log_limit: ByteSize(1 << 20),
+            memory_limit: None,
             huge_pages: false,
         }
     }
@@ -399,6 +400,7 @@ fn a_harness_to_be_killed() {
     };
     let dir = PathBuf::from(dir);
     let launch = Launch {
+        memory_limit: None,
         command: ["sh", "-c", "sleep 600 & echo $! > \"$STAGE/child\"; wait"]
             .map(String::from)
             .into(),

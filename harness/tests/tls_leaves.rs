@@ -210,6 +210,7 @@ fn script() -> Script {
     Script {
         name: "test".into(),
         exchanges: vec![Exchange {
+            think: std::time::Duration::ZERO,
             request: Request {
                 method: "GET".into(),
                 target: "/events".into(),

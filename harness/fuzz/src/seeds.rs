@@ -14,7 +14,7 @@ fn main() -> io::Result<()> {
         fs::create_dir_all(&folder)?;
         for (index, seed) in seeds.iter().enumerate() {
             // Each with several keys: how it is cut, or which scene is played.
-            for key in [0, 1, 2, 3, 4, 5, 0x17, 0x2B] {
+            for key in [0, 1, 2, 3, 4, 5, 0x17, 0x2B, 0x83] {
                 let input = [&[key], &seed[..]].concat();
                 fs::write(folder.join(format!("seed-{index}-{key}")), input)?;
             }
@@ -38,6 +38,7 @@ fn all() -> [(&'static str, Vec<Vec<u8>>); 6] {
         ),
         ("head", heads()),
         ("connection", answers()),
+        ("h2", frames()),
         ("procfs", files()),
         ("heap", profiles()),
     ]
@@ -80,6 +81,27 @@ fn answers() -> Vec<Vec<u8>> {
         "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found",
         "HTTP/1.1 204 No Content\r\n\r\n",
     ])
+}
+
+/// What a server says over HTTP/2.
+fn frames() -> Vec<Vec<u8>> {
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).expect("short");
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let settings = frame(4, 0, 0, &[0, 3, 0, 0, 0, 100, 0, 4, 0, 0, 0, 99]);
+    let head = frame(1, 4, 1, b"\x20\x88\x0f\x10\x11text/event-stream\x40\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x01x");
+    let event = frame(0, 0, 1, b"data: x\n\n");
+    let padded = frame(0, 9, 1, b"\x03hello\0\0\0");
+    let split = [frame(1, 0, 3, b"\x88"), frame(9, 4, 3, b"\x5f\x01x")].concat();
+    let words = [frame(6, 0, 0, b"12345678"), frame(8, 0, 0, &[0, 0, 1, 0]), frame(3, 0, 3, &[0, 0, 0, 8]), frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])].concat();
+    vec![
+        [&settings[..], &head, &event, &event, &padded].concat(),
+        [&settings[..], &split, &words].concat(),
+        [&head[..], &frame(1, 5, 1, b"\0\x01x\x01y")].concat(),
+        [&frame(1, 0x2C, 5, &[1, 0, 0, 0, 0, 9, 0x88, 0])[..], &frame(2, 0, 5, &[0; 5]), &frame(0xFA, 1, 7, b"??")].concat(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+    ]
 }
 
 fn files() -> Vec<Vec<u8>> {

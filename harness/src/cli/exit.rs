@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::{
     dashboard::DashboardError, diagnose::compare::Incomparable, profile::ProfileError,
-    soak::SoakError, target::TargetError,
+    record::RecordError, soak::SoakError, target::TargetError,
 };
 
 /// How the program ends.
@@ -101,9 +101,13 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
     }
     match error.downcast_ref::<SoakError>() {
         Some(SoakError::Target(TargetError::Ended { .. })) => Exit::TargetDied,
-        Some(SoakError::Trial { .. } | SoakError::Address(_) | SoakError::Target(_)) => {
-            Exit::BadUsage
-        }
+        Some(
+            SoakError::Trial { .. }
+            | SoakError::Address(_)
+            | SoakError::Target(_)
+            | SoakError::Resume(_)
+            | SoakError::Record(RecordError::Taken { .. } | RecordError::OtherColumns { .. }),
+        ) => Exit::BadUsage,
         _ => Exit::Other,
     }
 }

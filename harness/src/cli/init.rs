@@ -123,6 +123,7 @@ fn reach(arguments: &InitArguments, server: &Server) -> anyhow::Result<Option<Ta
         dir: None,
         log: "/dev/null".into(),
         log_limit: ByteSize(0),
+        memory_limit: None,
         huge_pages: false,
     })?;
     let readiness = Readiness {

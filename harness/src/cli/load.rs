@@ -342,6 +342,7 @@ fn script(arguments: &LoadArguments, target: String) -> Result<Script, Usage> {
         body: arguments.body.clone(),
     };
     let exchange = Exchange {
+        think: std::time::Duration::ZERO,
         request,
         expect: Expect::Stream,
         session: SessionUse::None,
@@ -398,6 +399,17 @@ fn live(report: &LoadReport, quiet: bool) {
     }
 }
 
+fn comebacks(comebacks: &Comebacks) -> String {
+    format!(
+        "comebacks     {}, {} gave up; ids: {} lost, {} repeated, {} times nobody can tell\n",
+        count(comebacks.reconnects),
+        count(comebacks.gave_up),
+        count(comebacks.ids_lost),
+        count(comebacks.ids_repeated),
+        count(comebacks.ids_unknown),
+    )
+}
+
 fn summary(report: &LoadReport) -> String {
     let mut out = format!(
         "{:.1} s: {} opened, {} connected, {} not opened; ended: {}\nclosed: {}\n{} events ({:.0}/s), {}\n",
@@ -411,6 +423,10 @@ fn summary(report: &LoadReport) -> String {
         report.events_per_second,
         bytes(report.bytes as f64),
     );
+    if report.carriers_opened > 0 {
+        let carriers = count(report.carriers_opened);
+        out.push_str(&format!("HTTP/2        on {carriers} TCP connections\n"));
+    }
     let rows = [
         ("connect", report.connect_us),
         ("first event", report.first_event_us),
@@ -437,16 +453,8 @@ fn summary(report: &LoadReport) -> String {
         "harness       {own}, {:.2} s of CPU\n",
         report.own_cpu_seconds.unwrap_or(0.0)
     ));
-    let comebacks = &report.comebacks;
-    if *comebacks != Comebacks::default() {
-        out.push_str(&format!(
-            "comebacks     {}, {} gave up; ids: {} lost, {} repeated, {} times nobody can tell\n",
-            count(comebacks.reconnects),
-            count(comebacks.gave_up),
-            count(comebacks.ids_lost),
-            count(comebacks.ids_repeated),
-            count(comebacks.ids_unknown),
-        ));
+    if report.comebacks != Comebacks::default() {
+        out.push_str(&comebacks(&report.comebacks));
     }
     for (leave, held) in &report.held_by_kernel {
         out.push_str(&format!(

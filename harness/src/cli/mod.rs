@@ -18,6 +18,7 @@ mod prepare;
 mod profile;
 mod progress;
 mod report;
+mod resume;
 mod review;
 mod run;
 mod signals;

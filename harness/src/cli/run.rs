@@ -26,14 +26,16 @@ use super::{
     progress::{ProgressLine, Show},
     refuse_remote,
     report::Format,
+    resume::{self, Begun},
     say, signals,
 };
 use crate::{
-    diagnose, plan,
+    diagnose,
+    plan::{self, Plan},
     profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
-    soak::{self, EndReason, Setup, SoakError, Stop},
+    soak::{self, Begin, EndReason, Setup, SoakError, Stop},
 };
 
 /// Programs of the reference server, which take `--defect`.
@@ -42,8 +44,11 @@ const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// A profile: a path, or the name of one in soak-profiles/.
-    #[arg(value_name = "PROFILE")]
-    plan: PathBuf,
+    #[arg(value_name = "PROFILE", required_unless_present = "resume")]
+    plan: Option<PathBuf>,
+    /// Go on with a run that was cut short (a crash, a reboot, Ctrl-C): the folder of that run. Same profile, seed and plan.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["plan", "url", "out", "seed", "defect", "isolate", "command"])]
+    resume: Option<PathBuf>,
     /// Where the target listens, instead of the profile's: http://HOST:PORT, or https://…
     #[arg(long)]
     url: Option<String>,
@@ -102,12 +107,14 @@ pub(super) struct RunArguments {
 /// The runtimes that can be asked.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Runtime {
-    /// Python that we start, and Node.
+    /// Python that we start, Node, and Java.
     Auto,
-    /// Python, if we start it.
+    /// Python; if it runs already, by a debugger (gdb).
     Python,
     /// Node, by its inspector (SIGUSR1).
     Node,
+    /// The JVM, by `jcmd`.
+    Java,
     /// Leave it alone.
     None,
 }
@@ -118,17 +125,28 @@ impl From<Runtime> for RuntimeSpec {
             Runtime::Auto => Self::Auto,
             Runtime::Python => Self::Python,
             Runtime::Node => Self::Node,
+            Runtime::Java => Self::Java,
             Runtime::None => Self::None,
         }
     }
 }
 
+impl RunArguments {
+    /// The folder of the profile that was named: `{profile}` in its strings.
+    pub(super) fn folder_of_profile(&self) -> PathBuf {
+        let path = self.plan.as_deref().map(profile_path);
+        let path = path.and_then(|path| path.canonicalize().ok());
+        let folder = path.and_then(|path| Some(path.parent()?.to_owned()));
+        folder.unwrap_or_default()
+    }
+}
+
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     let door = arguments.look.open()?; // before a private network is entered: viewers stay outside
-    let setup = setup(arguments)?;
-    if let Some(url) = &setup.profile.target.url {
-        refuse_remote(url.get_ref(), arguments.allow_remote)?;
-    }
+    let setup = match &arguments.resume {
+        Some(folder) => go_on(folder, arguments)?,
+        None => setup(arguments)?,
+    };
     let tls = setup.profile.target.tls.as_ref();
     warn(tls.is_some_and(|tls| tls.get_ref().insecure));
     let stop = Stop::default();
@@ -223,8 +241,12 @@ enum Profiler {
 }
 
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
-    let mut profile = Profile::read(&profile_path(&arguments.plan))?;
+    let path = arguments.plan.as_deref().unwrap_or(Path::new("")); // clap asks for it
+    let mut profile = Profile::read(&profile_path(path))?;
     overrule(&mut profile, arguments)?;
+    if let Some(url) = &profile.target.url {
+        refuse_remote(url.get_ref(), arguments.allow_remote)?;
+    }
     prepare(&profile)?;
     let seed = arguments.seed.unwrap_or(profile.seed);
     let adaptive = arguments.adaptive.asked(&mut profile, seed)?;
@@ -234,19 +256,59 @@ fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
         arguments.isolate || profile.target.isolate,
         profile.target.command.is_some(),
     )?;
-    let windows = if profile.allocations.instrument == Instrument::None {
-        vec![]
-    } else {
-        plan::windows(&profile, &plan)
-    };
     Ok(Setup {
+        windows: windows(&profile, &plan),
         profile,
         plan,
-        windows,
         out,
         isolated,
         adaptive,
         command: env::args().collect(),
+        begin: Begin::Anew,
+    })
+}
+
+/// The windows in which allocations are profiled, if they are.
+fn windows(profile: &Profile, plan: &Plan) -> Vec<plan::Window> {
+    if profile.allocations.instrument == Instrument::None {
+        vec![]
+    } else {
+        plan::windows(profile, plan)
+    }
+}
+
+/// The setup with which a run was begun, to go on with it. An attached process may have another number now: `--pid` tells.
+fn go_on(folder: &Path, arguments: &RunArguments) -> anyhow::Result<Setup> {
+    let Begun {
+        arguments: mut begun,
+        mut profile,
+        manifest,
+    } = resume::begun(folder)?;
+    if manifest.plan.adaptive.is_some() {
+        anyhow::bail!(Usage(
+            "this run was laid out as it went (--tolerance, --within), and that cannot be gone on with: run it again".into()
+        ));
+    }
+    begun.pid = arguments.pid.or(begun.pid);
+    overrule(&mut profile, &begun)?;
+    prepare(&profile)?;
+    if let Some(url) = &profile.target.url {
+        refuse_remote(url.get_ref(), begun.allow_remote)?;
+    }
+    let plan = Plan::new(&profile, manifest.seed);
+    let isolated = isolate(
+        begun.isolate || profile.target.isolate,
+        profile.target.command.is_some(),
+    )?;
+    Ok(Setup {
+        windows: windows(&profile, &plan),
+        profile,
+        plan,
+        out: folder.into(),
+        isolated,
+        adaptive: None,
+        command: manifest.command,
+        begin: Begin::GoOn,
     })
 }
 

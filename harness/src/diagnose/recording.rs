@@ -366,9 +366,13 @@ impl<'a> Rows<'a> {
                 _ => return None,
             };
             let waited = waited.and_then(|name| self.waited(rows, &total, &name, lag));
+            let mut total = self.since_first(rows, &total)?;
+            if factor == Factor::Session {
+                self.take_away_deleted(rows, &mut total);
+            }
             Some(Dose {
                 factor,
-                total: self.since_first(rows, &total)?,
+                total,
                 waited,
             })
         };
@@ -378,6 +382,15 @@ impl<'a> Rows<'a> {
         let others: Vec<Dose> = besides.into_iter().filter(|one| !is_planned(one)).collect();
         doses.extend(others);
         doses
+    }
+
+    /// A session that its own client deleted is not left to the server.
+    fn take_away_deleted(&self, rows: &[usize], created: &mut [f64]) {
+        let deleted = self.since_first(rows, "sessions_deleted_total");
+        let deleted = deleted.unwrap_or_default();
+        for (created, deleted) in created.iter_mut().zip(deleted) {
+            *created -= deleted;
+        }
     }
 
     /// The column that counts events: the target's own, if it reports one. What it sends to clients that never read is sent, but never

@@ -234,11 +234,30 @@ fn findings(recording: &Recording, stairs: &[Stair]) -> Vec<Finding> {
     if is_met {
         all.retain(|finding| finding.verdict != Statement::Alarm);
     }
+    all.extend(died(&all, stairs));
     let asked = recording.manifest.plan.steps.as_ref();
-    all.extend(asked.and_then(|asked| outcome(asked, stairs, all.is_empty())));
+    let ended_well = all.iter().all(|finding| finding.verdict.exit_code() == 0);
+    all.extend(asked.and_then(|asked| outcome(asked, stairs, ended_well)));
     all.extend(asked.into_iter().flat_map(|asked| blind(asked, stairs)));
     all.extend(rested(stairs));
     all
+}
+
+/// In which step the target died, and what of its memory was last seen.
+fn died(found: &[Finding], stairs: &[Stair]) -> Option<Finding> {
+    found
+        .iter()
+        .find(|finding| finding.verdict == Statement::TargetDied)?;
+    let last = stairs.last()?;
+    let memory = last.target_memory_bytes.map_or_else(String::new, |memory| {
+        format!("; its memory was last seen at {}", bytes(memory))
+    });
+    let text = format!(
+        "it died in the step of {} users, {} after the step began{memory}",
+        last.users,
+        duration(last.held_s)
+    );
+    Some(Finding::plain(Statement::Beside, text))
 }
 
 /// The knee, or that there was none.
@@ -403,7 +422,7 @@ mod tests {
         assert_eq!(verdict, Statement::Alarm);
         assert_eq!(
             text,
-            "knee at 10 users (10 a second, p95 200 ms): at 20 the target's memory was 94 % of its own limit, above 90 % (60.0 MiB of 64.0 MiB)"
+            "knee at 10 users (10 a second, p95 200 ms): at 20 the target's memory was 93.8 % of its own limit, above 90.0 % (60.0 MiB of 64.0 MiB)"
         );
     }
 
@@ -428,7 +447,7 @@ mod tests {
         let mut busy = step(20, 0.2, 1.0, None);
         busy.host_idle_share = Some(0.1);
         let (_, text) = judged(vec![step(10, 0.2, 1.0, None), busy], &[10, 20]);
-        assert!(text.contains("10 % idle, below 30 % (target 0.10 cores, load 0.10, others 1.60: the machine was the limit"), "{text}");
+        assert!(text.contains("10.0 % idle, below 30.0 % (target 0.10 cores, load 0.10, others 1.60: the machine was the limit"), "{text}");
     }
 
     #[test]

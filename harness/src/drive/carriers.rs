@@ -155,6 +155,12 @@ impl Carriers {
         Some((lane, carrier.session.is_ready()))
     }
 
+    /// Whether the server still takes requests on it.
+    pub(super) fn takes_requests(&self, lane: Lane) -> bool {
+        let carrier = self.carriers.get(lane.carrier as usize);
+        carrier.is_some_and(|carrier| !carrier.session.is_going_away())
+    }
+
     /// Asks; returns how much of the body is on its way. Nothing is on a carrier that is gone: its end tells.
     pub(super) fn request(&mut self, lane: Lane, block: &[u8], body: &[u8], ends: bool) -> usize {
         self.on(lane, |session| {

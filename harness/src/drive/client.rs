@@ -46,6 +46,8 @@ pub(super) struct Client {
     stands: bool,
     /// Its slow line, if it has one.
     shaper: Option<Box<Shaper>>,
+    /// It has read an answer, and thinks until then.
+    thinks_until: Option<Elapsed>,
 }
 
 /// What carries a client.
@@ -103,6 +105,7 @@ impl Client {
             unfinished: false,
             stands: false,
             shaper: None,
+            thinks_until: None,
         }
     }
 
@@ -160,8 +163,7 @@ impl Client {
     fn ask(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         self.connection.ask(now, world)?;
         if let Carried::Among(lane) = self.carried {
-            self.ask_among(lane, now, world);
-            return Ok(());
+            return self.ask_among(lane, now, world);
         }
         let request = std::mem::take(&mut world.request);
         if let Some(shaper) = &mut self.shaper {
@@ -178,7 +180,7 @@ impl Client {
     }
 
     /// Asks on a stream of its own.
-    fn ask_among(&mut self, lane: Lane, now: Elapsed, world: &mut World) {
+    fn ask_among(&mut self, lane: Lane, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         let ends = self.ends_its_request(world.body.is_empty(), world);
         let World {
             carriers,
@@ -186,13 +188,16 @@ impl Client {
             body,
             ..
         } = world;
-        let Some(carriers) = carriers else { return };
+        let Some(carriers) = carriers.as_mut().filter(|all| all.takes_requests(lane)) else {
+            return Err(Trouble::Closed(Where::BetweenExchanges));
+        };
         let sent = carriers.request(lane, request, body, ends);
         if sent < body.len() {
             self.connection.keep_unsent(&body[sent..]);
         } else {
             self.sent(now, world);
         }
+        Ok(())
     }
 
     /// Over HTTP/2 a request says that nothing follows it. Who is to close this half of its stream later leaves that out, if the server
@@ -392,6 +397,7 @@ impl Client {
         world: &mut World,
     ) -> Result<(), Trouble> {
         self.check_patience(now, world)?;
+        self.go_on_if_thought(now, world)?;
         let waits = self.shaper.as_ref().and_then(|shaper| shaper.sends_at());
         if waits.is_some_and(|at| at <= now) {
             self.send_rest(now, world)?;
@@ -477,6 +483,11 @@ impl Client {
     /// What follows from what was read.
     fn progress(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         if self.connection.is_over() && !self.connection.is_in_last(world) {
+            let think = self.connection.think(world);
+            if !think.is_zero() {
+                self.thinks_until.get_or_insert(now + think);
+                return Ok(());
+            }
             self.connection.go_on()?;
             return self.ask(now, world);
         }
@@ -487,6 +498,16 @@ impl Client {
             self.half_close(world);
         }
         Ok(())
+    }
+
+    /// Who has thought long enough asks the next thing.
+    fn go_on_if_thought(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        if self.thinks_until.is_none_or(|until| until > now) {
+            return Ok(());
+        }
+        self.thinks_until = None;
+        self.connection.go_on()?;
+        self.ask(now, world)
     }
 
     /// From here on its stay counts.
@@ -610,10 +631,16 @@ impl Client {
         let line = shaper.and_then(|shaper| shaper.next().filter(|_| reading == Reading::Shaped));
         let patience = self.patience(reading, world);
         let patience = patience.map(|patience| patience.until);
-        [self.goes_at(world), next_read, line, patience]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.goes_at(world),
+            next_read,
+            line,
+            patience,
+            self.thinks_until,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// How long the server may take for what it owes us now; nobody waits for what he will not read.

@@ -247,6 +247,14 @@ impl Connection {
         Ok(())
     }
 
+    /// How long it thinks before the exchange after this one.
+    pub(super) fn think(&self, world: &World) -> Duration {
+        if self.is_in_last(world) {
+            return Duration::ZERO;
+        }
+        world.exchange(self.script, self.exchange + 1).think
+    }
+
     /// Takes in bytes of an answer.
     pub(super) fn receive(
         &mut self,

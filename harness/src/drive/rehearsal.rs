@@ -59,6 +59,7 @@ impl Scene {
             _ => Expect::Stream,
         };
         Exchange {
+            think: std::time::Duration::ZERO,
             session: SessionUse::Creates {
                 capture: Capture { from, by },
                 pool: Some(0),
@@ -71,6 +72,7 @@ impl Scene {
 
 fn get(target: &str, expect: Expect) -> Exchange {
     Exchange {
+        think: std::time::Duration::ZERO,
         request: Request {
             method: "GET".into(),
             target: target.into(),

@@ -1,6 +1,9 @@
 //! Requests: a script made ready to be rendered, and its bytes. The same plan and seed give the same bytes.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -28,6 +31,7 @@ pub(super) struct PreparedExchange {
     body: Template,
     pub(super) expect: Expect,
     pub(super) counts: Unit,
+    pub(super) think: Duration,
     pub(super) session: PreparedUse,
 }
 
@@ -102,6 +106,7 @@ impl PreparedScript {
                 body: Template::new(&request.body),
                 expect: exchange.expect,
                 counts: exchange.counts,
+                think: exchange.think,
                 session,
             })
         });
@@ -382,6 +387,7 @@ pub(super) mod tests {
     /// `GET target`, expecting a stream.
     pub(crate) fn get(target: &str) -> Exchange {
         Exchange {
+            think: std::time::Duration::ZERO,
             request: Request {
                 method: "GET".into(),
                 target: target.into(),

@@ -1,18 +1,16 @@
 //! What the run and its workers say to each other. One binary speaks to itself, so there is one version, and no other is understood.
 
-use std::time::Duration;
-
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     drive::{DriveConfig, Latency, Problem},
     plan::{Batch, Leave},
-    timeline::{Counts, Elapsed},
+    timeline::{Anchor, Counts, Elapsed},
 };
 
 /// Raised with every change of a message.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Ports in one frame.
 pub(super) const MOST_PORTS: usize = 4096;
 
@@ -73,7 +71,7 @@ pub(super) enum Order {
 pub(super) struct Start {
     pub(super) config: DriveConfig,
     /// See [`Clock::anchor`](crate::timeline::Clock::anchor).
-    pub(super) anchor: Duration,
+    pub(super) anchor: Anchor,
 }
 
 /// From a worker to the run.

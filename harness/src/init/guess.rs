@@ -157,10 +157,10 @@ fn session(event: &Event) -> Option<Captured> {
         return pointer(&value, 3).map(|pointer| captured(Some(pointer), None));
     }
     // JSON wrapped in something else: `event='connected' data='{"conversation_id": "…"}'`.
-    let pattern = r#"(?i)"((?:conversation|session|thread|chat)_?id)"\s*:\s*"([^"]+)""#;
+    let pattern = r#""((?i-u:conversation|session|thread|chat)_?(?i-u:id))" *: *"([^"]+)""#;
     let found = regex::Regex::new(pattern).ok()?.captures(&event.data)?;
     let key = found.get(1)?.as_str();
-    Some(captured(None, Some(format!(r#""{key}"\s*:\s*"([^"]+)""#))))
+    Some(captured(None, Some(format!(r#""{key}" *: *"([^"]+)""#))))
 }
 
 /// The JSON pointer of a session's id, not deeper than this.
@@ -227,7 +227,7 @@ mod tests {
             (
                 r#"event='connected' data='{"conversation_id": "a1"}'"#,
                 None,
-                Some(r#""conversation_id"\s*:\s*"([^"]+)""#),
+                Some(r#""conversation_id" *: *"([^"]+)""#),
             ),
             ("hello", None, None),
         ] {

@@ -101,10 +101,12 @@ pub fn look(
     let (mut feed, mut chat) = (None, None);
     let metrics = metrics(server, &clock);
     for question in guess::questions(&server.path) {
+        // A path that was found to be a feed is one however it is asked.
+        let is_feed = |feed: &Script| feed.question.path == question.path;
         let is_known = if question.method == "GET" {
             feed.is_some()
         } else {
-            chat.is_some()
+            chat.is_some() || feed.as_ref().is_some_and(is_feed)
         };
         if is_known {
             continue;
@@ -150,7 +152,7 @@ pub fn look(
         feed,
         chat,
         metrics: metrics.map(|_| "/metrics"),
-        pprof: is_there(server, "/debug/pprof/", &clock),
+        pprof: shows_profiles(server, &clock),
         ttl,
         heap,
     })
@@ -162,8 +164,10 @@ fn plain(server: &Server, path: &str, clock: &Clock) -> Option<Heard> {
     (heard.status == 200).then_some(heard)
 }
 
-fn is_there(server: &Server, path: &str, clock: &Clock) -> bool {
-    plain(server, path, clock).is_some_and(|heard| matches!(heard.answer, Answer::Text(_)))
+/// Whether it shows what Go's `net/http/pprof` does. Some servers answer everything with one page: only the right one counts.
+fn shows_profiles(server: &Server, clock: &Clock) -> bool {
+    let page = plain(server, "/debug/pprof/", clock).map(|heard| heard.answer);
+    matches!(page, Some(Answer::Text(text)) if text.contains("goroutine"))
 }
 
 /// The text of `/metrics`, if it is one.

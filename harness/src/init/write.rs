@@ -180,8 +180,13 @@ fn pace(portrait: &Portrait, length: Duration) -> Pace {
         (None, Some(chat)) => ((answer - chat.first_s) / 2.0).clamp(0.02, 0.5),
         (None, None) => 0.5,
     };
+    // Who comes last, after three fifths of the dose, must have had its first event or its whole answer before the end.
+    let first = portrait
+        .feed
+        .as_ref()
+        .map_or(0.0, |feed| feed.first_s + 0.1);
     let mut pace = Pace {
-        dose: (answer * 3.0).clamp(1.5, 60.0),
+        dose: (answer.max(first) * 3.0).clamp(1.5, 60.0),
         drain: (ttl * 1.5 + 0.5).max(1.5),
         settle: 0.5,
         read: 0.5,
@@ -243,9 +248,9 @@ fn assay(out: &mut String, portrait: &Portrait, pace: &Pace) {
         (None, None) => ("feed", false),
     };
     // A probe whose answers end before it does counts as failed: one of them does no harm.
-    let connections = if hasty { 1 } else { DOSE + 20 };
+    let (connections, step) = if hasty { (1, 0) } else { (DOSE + 20, 1) };
     line(format!(
-        "probe = {{ script = \"{probe}\", connections = {connections}, hold = {} }} # the same peak before every reading",
+        "probe = {{ script = \"{probe}\", connections = {connections}, step = {step}, hold = {} }} # the same peak before every reading",
         seconds(pace.hold)
     ));
     line("\n# How much of each factor a cycle gives when it is on. Left out: stall, slow, half-close, vanish (see the README).".into());
@@ -309,7 +314,7 @@ mod tests {
         let wrapped = Captured {
             event: String::new(),
             pointer: None,
-            regex: Some(r#""conversation_id"\s*:\s*"([^"]+)""#.into()),
+            regex: Some(r#""conversation_id" *: *"([^"]+)""#.into()),
         };
         let chat = |body, ends, session| {
             let question = Question {

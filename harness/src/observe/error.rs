@@ -2,7 +2,7 @@
 
 use std::{error::Error, io};
 
-use super::admin::AdminError;
+use super::{admin::AdminError, metrics::MetricsError};
 
 /// What can go wrong before there is anything to see. What goes wrong later is a gap in a sample, not an error.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,9 @@ pub enum ObserveError {
     /// The admin listener cannot be asked, or its answer makes no sense.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The target's metrics are not what the profile says.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// There is nothing to ask.
     #[error("the target has no admin listener")]
     NoAdmin,

@@ -8,9 +8,11 @@ use tokio::runtime::Runtime;
 
 use super::{
     admin::{self, Admin, AdminError, AdminLine, Ask},
+    backoff::Backoff,
     error::{ObserveError, sentence},
     generations::Generations,
     host::{self, HostWatch, SuspendWatch},
+    metrics::MetricsWatch,
     observer::ObserveConfig,
     runtime::{RuntimeHeap, RuntimeWatch},
     sample::{Heap, Presence, Sample, Sockets, TargetReport, Tree},
@@ -29,6 +31,7 @@ pub(super) struct Eyes {
     tree: Option<TreeWatch>,
     sockets: SocketWatch,
     admin: Option<AdminWatch>,
+    metrics: Option<MetricsWatch>,
     runtime: RuntimeWatch,
     host: HostWatch,
     suspend: SuspendWatch,
@@ -67,6 +70,7 @@ impl Eyes {
                 .map_err(ObserveError::Target)?,
             sockets: SocketWatch::open(pid, addr, Arc::clone(&ports)),
             admin: admin.map(AdminWatch::open).transpose()?,
+            metrics: config.metrics.map(MetricsWatch::open).transpose()?,
             runtime: RuntimeWatch::open(config.runtime, addr.port(), clock),
             host: HostWatch::of(pid),
             suspend: SuspendWatch::start(),
@@ -114,6 +118,12 @@ impl Eyes {
         let (settled, target) = match &mut self.admin {
             Some(admin) => admin.look(purpose, &self.clock, &mut gaps),
             None => (None, None),
+        };
+        let told = self.metrics.as_mut();
+        let told = told.and_then(|metrics| metrics.look(&self.clock, &mut gaps));
+        let target = match (target, told) {
+            (Some(target), Some(told)) => Some(target.or(told)),
+            (target, told) => target.or(told),
         };
         let runtime = self.ask_the_runtime(purpose, &mut gaps);
         let (presence, tree) = self.look_at_the_tree(purpose, &mut gaps);
@@ -282,8 +292,7 @@ fn enter_network_of(pid: u32) -> io::Result<()> {
 pub(super) struct AdminWatch {
     line: AdminLine,
     runtime: Runtime,
-    hung: u32,
-    ask_again: Duration,
+    backoff: Backoff,
 }
 
 /// A counter is worth waiting this long; a target that is busy may still answer, and one that hangs costs one sample.
@@ -304,8 +313,7 @@ impl AdminWatch {
         Ok(Self {
             line,
             runtime,
-            hung: 0,
-            ask_again: Duration::ZERO,
+            backoff: Backoff::default(),
         })
     }
 
@@ -318,13 +326,14 @@ impl AdminWatch {
     ) -> (Option<Heap>, Option<TargetReport>) {
         let settled = (purpose == Purpose::Settled).then(|| self.settle());
         let settled = settled.and_then(|heap| noted(heap, gaps));
-        let patient = purpose != Purpose::Settled && clock.now().0 < self.ask_again;
+        let patient = purpose != Purpose::Settled && self.backoff.waits(clock);
         if patient {
             gaps.push("the target's admin listener hung and is left alone for a while".into());
             return (None, None);
         }
         let status = self.ask(Ask::Status, None, STATUS_WITHIN);
-        self.note_whether_it_hangs(&status, clock);
+        let hung = matches!(status, Err(AdminError::TimedOut { .. }));
+        self.backoff.note(hung, clock);
         let report = noted(status, gaps).map(|status| {
             let mut problems = Vec::new();
             let report = admin::report(&status, &mut problems);
@@ -348,17 +357,6 @@ impl AdminWatch {
             what: Ask::Settle,
             field: "allocated_bytes",
         })
-    }
-
-    fn note_whether_it_hangs(&mut self, answer: &Result<Value, AdminError>, clock: &Clock) {
-        const LONGEST: Duration = Duration::from_secs(30);
-        if matches!(answer, Err(AdminError::TimedOut { .. })) {
-            self.hung = (self.hung + 1).min(6);
-            let pause = Duration::from_secs(1 << (self.hung - 1)).min(LONGEST);
-            self.ask_again = clock.now().0 + pause;
-        } else {
-            self.hung = 0;
-        }
     }
 
     /// Asks one thing of the target.

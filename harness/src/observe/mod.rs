@@ -7,6 +7,7 @@
 //! Never decides what a number means: that is `diagnose`. Never fills a gap: what could not be read is `None`, with a sentence.
 
 mod admin;
+mod backoff;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -15,6 +16,7 @@ mod grid;
 mod host;
 mod look;
 mod memory;
+mod metrics;
 mod observer;
 mod runtime;
 mod sample;
@@ -23,6 +25,7 @@ mod tree;
 
 pub use admin::{Admin, AdminError, Ask, Retained};
 pub use error::ObserveError;
+pub use metrics::{Count, MetricsConfig, MetricsError};
 pub use observer::{ObserveConfig, Observer};
 pub use runtime::{NODE_OPTIONS, PythonDoor, RuntimeConfig, RuntimeHeap};
 pub use sample::{Heap, Host, Own, Presence, Sample, Sockets, TargetReport, Tree};

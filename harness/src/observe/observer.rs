@@ -21,6 +21,7 @@ use super::{
     error::ObserveError,
     grid,
     look::{Eyes, Purpose},
+    metrics::MetricsConfig,
     runtime::RuntimeConfig,
     sample::Sample,
 };
@@ -35,6 +36,8 @@ pub struct ObserveConfig {
     pub addr: SocketAddr,
     /// The target's admin listener.
     pub admin: Option<Admin>,
+    /// The target's metrics endpoint.
+    pub metrics: Option<MetricsConfig>,
     /// How to ask the target's runtime to tidy up.
     pub runtime: RuntimeConfig,
     /// One sample each.
@@ -270,7 +273,8 @@ struct Watch {
 
 impl Watch {
     fn run(mut self, questions: &Receiver<Question>) {
-        let mut due = grid::next_point(self.clock.now(), self.every);
+        let mut last = self.clock.now();
+        let mut due = grid::next_point(last, self.every);
         loop {
             let wait = due.since(self.clock.now());
             match questions.recv_timeout(wait) {
@@ -282,6 +286,10 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {
                     let mut sample = self.eyes.look(Purpose::Sample);
                     sample.gaps = begun(&mut self.lasting, sample.gaps);
+                    let (missed, said) = grid::missed(last, sample.at, self.every);
+                    last = sample.at;
+                    self.lost.fetch_add(missed, Relaxed);
+                    sample.gaps.extend(said);
                     self.send(sample);
                     due = grid::next_point(self.clock.now(), self.every);
                 }

@@ -139,6 +139,25 @@ pub struct TargetReport {
     pub heap: Option<Heap>,
 }
 
+impl TargetReport {
+    /// What is missing here is taken from another report.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            connections_live: self.connections_live.or(other.connections_live),
+            connections_opened_total: self
+                .connections_opened_total
+                .or(other.connections_opened_total),
+            streams_live: self.streams_live.or(other.streams_live),
+            sessions_live: self.sessions_live.or(other.sessions_live),
+            sessions_created_total: self.sessions_created_total.or(other.sessions_created_total),
+            sessions_removed_total: self.sessions_removed_total.or(other.sessions_removed_total),
+            events_total: self.events_total.or(other.events_total),
+            tasks_live: self.tasks_live.or(other.tasks_live),
+            heap: self.heap.or(other.heap),
+        }
+    }
+}
+
 /// An allocator's account, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heap {

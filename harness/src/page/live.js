@@ -89,7 +89,7 @@ const CLASSES = { leak: ['bad', 'grows'], 'no-leak': ['good', 'no leak'], unsure
 function showSoFar(soFar) {
   const row = (one) => {
     const [colour, word] = CLASSES[one.class];
-    return el('tr', {}, el('td', {}, one.factor), el('td', {}, el('span', { class: `tag ${colour}` }, word)), el('td', { class: 'n' }, `${digits(one.estimate, 1)} B`), el('td', { class: 'words' }, one.text));
+    return el('tr', {}, el('td', {}, one.factor), el('td', {}, el('span', { class: `tag ${colour}` }, word)), el('td', { class: 'n' }, one.half_width === null ? '' : `${digits(one.estimate, 1)} B`), el('td', { class: 'words' }, one.text));
   };
   document.getElementById('so-far').replaceChildren(...soFar.map(row));
   const leaks = soFar.filter((one) => one.class === 'leak'), unsure = soFar.some((one) => one.class === 'unsure');

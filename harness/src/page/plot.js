@@ -159,7 +159,7 @@ class Timeline {
 
 class Plot {
   constructor(timeline, { title, unit, lines, log = false, height = 170, note = '' }) {
-    Object.assign(this, { timeline, title, unit, lines, log, height });
+    Object.assign(this, { timeline, title, unit, lines, log, height, width: 600 });
     lines.forEach((line, i) => Object.assign(line, { colour: `--c${i % 8}`, shown: line.shown !== false, dash: i >= 8 }));
     this.base = el('canvas', { 'aria-hidden': 'true' });
     this.over = el('canvas', { tabindex: '0', role: 'img', 'aria-label': `${title}, over time. Arrow keys move the cursor and read the values; the numbers are in the table below.` });
@@ -241,7 +241,6 @@ class Plot {
 
   // -- where things are
 
-  get width() { return this.box.clientWidth || 600; }
   x(time) { const [from, to] = this.timeline.view; return LEFT + (time - from) / (to - from || 1) * (this.width - LEFT - RIGHT); }
   timeAt(x) { const [from, to] = this.timeline.view; return from + (x - LEFT) / (this.width - LEFT - RIGHT) * (to - from); }
   y(value) {
@@ -286,6 +285,7 @@ class Plot {
   }
 
   draw() {
+    this.width = this.box.clientWidth || 600; // asked once: the answer may cost a layout
     const pen = this.context(this.base);
     this.range = this.measure();
     this.drawPhases(pen);
@@ -396,7 +396,7 @@ class Plot {
 
   /** Least and greatest of every column of pixels. */
   traceColumns(pen, line, first, end) {
-    const { times, values } = line;
+    const { times, values } = line, [from, to] = this.timeline.view, perSecond = (this.width - LEFT - RIGHT) / (to - from || 1);
     let column = null, low = 0, high = 0, last = 0, open = false;
     const flush = () => {
       if (column === null) return;
@@ -410,7 +410,7 @@ class Plot {
     for (let i = first; i < end; i += 1) {
       const value = values[i];
       if (Number.isNaN(value)) { flush(); open = false; continue; }
-      const here = Math.floor(this.x(times[i]));
+      const here = Math.floor(LEFT + (times[i] - from) * perSecond);
       if (here !== column) { flush(); column = here; low = high = value; }
       if (value < low) low = value;
       if (value > high) high = value;

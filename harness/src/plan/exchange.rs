@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Capture, CaptureBy, CaptureFrom, Exchange, Expect, Request, SessionUse, Unit};
-use crate::profile::{CaptureSpec, StepSpec};
+use crate::{
+    profile::{CaptureSpec, StepSpec},
+    units::Period,
+};
 
 /// The exchange that a step describes. `standing` is the pool that turns borrow from; with `joins_pool` the step's session
 /// goes there.
@@ -38,6 +41,7 @@ pub(super) fn exchange(step: &StepSpec, standing: usize, joins_pool: bool) -> Ex
         },
         session: session_use(step, standing, joins_pool),
         counts: counts(step),
+        think: step.think.map(Period::get).unwrap_or_default(),
     }
 }
 

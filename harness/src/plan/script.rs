@@ -1,5 +1,7 @@
 //! What one client says: the exchanges of a connection, and what is kept of the answers.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// What one connection does, in order, over HTTP/1.1 keep-alive. The way of leaving applies to the last exchange.
@@ -22,6 +24,9 @@ pub struct Exchange {
     pub session: SessionUse,
     /// What it counts as once its answer has begun as expected.
     pub counts: Unit,
+    /// How long the client thinks after the answer before, until it sends this. Nothing before the first.
+    #[serde(default)]
+    pub think: Duration,
 }
 
 /// A request. Placeholders in `target`, header values and `body`: `{session}` (the captured or borrowed session),

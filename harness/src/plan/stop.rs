@@ -114,7 +114,7 @@ impl fmt::Display for Met {
         match self.condition {
             Condition::TargetMemory => write!(
                 f,
-                "the target's memory was {value:.0} % of its own limit, above {threshold:.0} %"
+                "the target's memory was {value:.1} % of its own limit, above {threshold:.1} %"
             ),
             Condition::ErrorShare => write!(
                 f,
@@ -127,7 +127,7 @@ impl fmt::Display for Met {
             ),
             Condition::CpuIdle => write!(
                 f,
-                "the machine's CPU was {value:.0} % idle, below {threshold:.0} %"
+                "the machine's CPU was {value:.1} % idle, below {threshold:.1} %"
             ),
         }
     }
@@ -158,10 +158,10 @@ mod tests {
         assert_eq!(
             met(seen(0.93, 0.164, 2.5, 0.12)),
             [
-                "the target's memory was 93 % of its own limit, above 90 %",
+                "the target's memory was 93.0 % of its own limit, above 90.0 %",
                 "16.4 % of the answers failed, above 5.0 %",
                 "the response time (p95) was 2.5 times that of the first step, above 2",
-                "the machine's CPU was 12 % idle, below 30 %",
+                "the machine's CPU was 12.0 % idle, below 30.0 %",
             ]
         );
         assert_eq!(met(Seen::default()), Vec::<String>::new());

@@ -43,7 +43,7 @@ pub use self::{
     script::{CaptureSpec, ScriptSpec, StepSpec},
     soak::{ClosedRate, Population, Rate, Rates, Soak},
     steps::{OwnLimit, Pace, Steps, StopSpec},
-    target::{AdminSpec, H2Spec, RuntimeSpec, TargetSpec, TlsSpec, Tolerances},
+    target::{AdminSpec, H2Spec, MetricsSpec, RuntimeSpec, TargetSpec, TlsSpec, Tolerances},
     workers::{NoWorkers, Workers},
 };
 use crate::units::Period;

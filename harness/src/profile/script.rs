@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, ops::Range};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::units::Period;
+
 /// What one client says, request by request, on one connection.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -41,6 +43,8 @@ pub struct StepSpec {
     pub deletes_session: bool,
     /// The answer is no event stream: any 2xx, read to its end.
     pub plain: bool,
+    /// The client thinks so long after the answer before, until it sends this: `"800ms"`. Not for the first step.
+    pub think: Option<Period>,
 }
 
 /// Where the id of a session stands: one of `event`, `header`, `body = true`; then `pointer` or `regex`.
@@ -68,6 +72,12 @@ impl ScriptSpec {
                 self.steps.span(),
                 "`steps` is empty: a script needs at least one request".into(),
             ));
+        }
+        if let Some(first) = steps.first()
+            && first.get_ref().think.is_some()
+        {
+            let message = "nobody thinks before the first request: move `think` to a later step";
+            return Some((first.span(), message.into()));
         }
         steps
             .iter()

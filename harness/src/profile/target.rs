@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU16, ops::Range};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::units::{ByteRate, ByteSize, Period};
+use crate::units::{ByteRate, ByteSize, Period, Selector};
 
 /// The server under test.
 ///
@@ -35,7 +35,7 @@ pub struct TargetSpec {
     /// The folder to start it in; ours if not given.
     #[serde(default)]
     pub dir: Option<String>,
-    /// How its runtime is asked to tidy up before a reading: `"auto"`, `"python"`, `"node"`, or `"none"` to leave it alone.
+    /// How its runtime is asked to tidy up before a reading: `"auto"`, `"python"`, `"node"`, `"java"`, or `"none"` to leave it alone.
     #[serde(default)]
     pub runtime: RuntimeSpec,
     /// More environment for it.
@@ -60,6 +60,12 @@ pub struct TargetSpec {
     /// Its admin listener, where it has one with our contract.
     #[serde(default)]
     pub admin: Option<AdminSpec>,
+    /// Its metrics endpoint, and which of its numbers is which.
+    #[serde(default)]
+    pub metrics: Option<Spanned<MetricsSpec>>,
+    /// How much memory a target that we start may use, all its processes together: `"256 MiB"`. How it ends then is a finding.
+    #[serde(default)]
+    pub memory_limit: Option<ByteSize>,
     /// Leave transparent huge pages on. They hide everything below 8 KiB per connection, so they are off by default.
     #[serde(default)]
     pub huge_pages: bool,
@@ -72,13 +78,15 @@ pub struct TargetSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuntimeSpec {
-    /// Python that we start, and Node.
+    /// Python that we start, Node, and Java.
     #[default]
     Auto,
-    /// Python: a small module on its path, so only if we start it.
+    /// Python: a small module on its path if we start it; if it runs already, a debugger (gdb) brings the module to it.
     Python,
     /// Node: its inspector.
     Node,
+    /// The JVM: `jcmd`.
+    Java,
     /// It is left alone.
     None,
 }
@@ -111,6 +119,39 @@ pub struct AdminSpec {
     pub url: String,
     /// A file with the bearer token.
     pub token_file: String,
+}
+
+/// Where the target shows its counts, and under which names: `sessions = "sum(chat_sessions{state!='closed'})"` of Prometheus or
+/// OpenMetrics text, `sessions = "/sessions/live"` of JSON.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MetricsSpec {
+    /// `"http://127.0.0.1:9090/metrics"`, or only a path: then on the target's own address.
+    pub url: String,
+    /// Connections that it serves now.
+    #[serde(default)]
+    pub connections: Option<Selector>,
+    /// Connections ever accepted.
+    #[serde(default)]
+    pub connections_opened: Option<Selector>,
+    /// Streams that it serves now.
+    #[serde(default)]
+    pub streams: Option<Selector>,
+    /// Sessions that it holds now.
+    #[serde(default)]
+    pub sessions: Option<Selector>,
+    /// Sessions ever created.
+    #[serde(default)]
+    pub sessions_created: Option<Selector>,
+    /// Sessions ever removed.
+    #[serde(default)]
+    pub sessions_removed: Option<Selector>,
+    /// Events ever sent.
+    #[serde(default)]
+    pub events: Option<Selector>,
+    /// Tasks alive in its runtime.
+    #[serde(default)]
+    pub tasks: Option<Selector>,
 }
 
 /// What may stay without being a leak: the bound to prove.
@@ -155,6 +196,17 @@ const fn sixteen_mebibytes() -> ByteSize {
 
 impl TargetSpec {
     pub(super) fn contradiction(&self) -> Option<(Range<usize>, String)> {
+        if let Some(metrics) = &self.metrics
+            && !["/", "http://"]
+                .iter()
+                .any(|start| metrics.get_ref().url.starts_with(start))
+        {
+            return Some((
+                metrics.span(),
+                "the `url` of `metrics` begins with http://, or with / for a path on the target's own address"
+                    .into(),
+            ));
+        }
         if let Some(prepare) = &self.prepare
             && prepare.get_ref().is_empty()
         {

@@ -1,6 +1,9 @@
 //! The columns of `samples.csv` and `readings.csv`: name and value side by side, so that they cannot drift apart.
 
-use super::rows::{ReadingRow, SampleRow, Series};
+use super::{
+    rows::{ReadingRow, SampleRow, Series},
+    table::Table,
+};
 use crate::{
     observe::Sample,
     plan::Leave,
@@ -69,6 +72,45 @@ fn doses() -> Vec<Column<Counts>> {
         column("received_bytes_total", |c: &Counts| Some(c.bytes as f64)),
     ]);
     columns
+}
+
+/// What the load had done at a row of a table with the columns of [`doses`]: a cell that is missing counts nothing.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count, written as a whole number"
+)]
+pub(super) fn counts_at(table: &Table, row: usize) -> Counts {
+    let count = |name: &str| table.number(name, row).unwrap_or(0.0).max(0.0) as u64;
+    Counts {
+        opened: count("opened_total"),
+        connected: count("connected_total"),
+        closed: Leave::ALL
+            .map(|leave| count(&format!("closed_{}_total", leave.name().replace('-', "_")))),
+        ended: End::ALL.map(|end| count(&format!("ended_{}_total", end.name()))),
+        not_opened: count("not_opened_total"),
+        sessions_created: count("sessions_created_total"),
+        sessions_deleted: count("sessions_deleted_total"),
+        turns: count("turns_total"),
+        events: count("events_total"),
+        bytes: count("received_bytes_total"),
+        captures_failed: count("captures_failed_total"),
+        reconnects: count("reconnects_total"),
+        gave_up: count("gave_up_total"),
+        ids_lost: count("ids_lost_total"),
+        ids_repeated: count("ids_repeated_total"),
+        ids_unknown: count("ids_unknown_total"),
+        carriers_opened: count("carriers_opened_total"),
+        ..Counts::default()
+    }
+}
+
+/// Connection-seconds since the closes at a row of the readings.
+pub(super) fn exposure_at(table: &Table, row: usize) -> [f64; Leave::ALL.len()] {
+    Leave::ALL.map(|leave| {
+        let name = format!("exposure_{}_connection_s", leave.name().replace('-', "_"));
+        table.number(&name, row).unwrap_or(0.0)
+    })
 }
 
 macro_rules! seen {
@@ -297,6 +339,44 @@ mod tests {
             let distinct: std::collections::BTreeSet<_> = names.iter().collect();
             assert_eq!(distinct.len(), names.len());
         }
+    }
+
+    #[test]
+    fn counts_are_read_back_as_they_were_written() {
+        let mut next = 0;
+        let mut number = || {
+            next += 1;
+            next
+        };
+        let counts = Counts {
+            opened: 1000,
+            connected: number(),
+            closed: std::array::from_fn(|_| number()),
+            ended: std::array::from_fn(|_| number()),
+            not_opened: number(),
+            sessions_created: number(),
+            sessions_deleted: number(),
+            turns: number(),
+            events: number(),
+            bytes: number(),
+            captures_failed: number(),
+            reconnects: number(),
+            gave_up: number(),
+            ids_lost: number(),
+            ids_repeated: number(),
+            ids_unknown: number(),
+            carriers_opened: number(),
+            ..Counts::default()
+        };
+        let columns = doses();
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let cells: Vec<String> = columns
+            .iter()
+            .map(|column| (column.value)(&counts).unwrap().to_string())
+            .collect();
+        let text = format!("{}\n{}\n", names.join(","), cells.join(","));
+        let (table, _) = Table::read(text.as_bytes(), &[]).unwrap();
+        assert_eq!(counts_at(&table, 0), counts);
     }
 
     #[test]

@@ -164,6 +164,9 @@ pub struct TargetFacts {
     pub argv: Vec<String>,
     /// The root of its process tree.
     pub pid: Option<u32>,
+    /// When that process started, in clock ticks after boot: tells it from the next owner of its number.
+    #[serde(default)]
+    pub started: Option<u64>,
     /// Where it listens.
     pub url: String,
     /// What must be known of the way requests took: believed certificates, shared connections.

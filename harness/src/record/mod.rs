@@ -25,13 +25,13 @@ pub use self::{
         AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
         TargetFacts,
     },
-    reader::{Recording, RecordingError},
+    reader::{Done, Recording, RecordingError, manifest},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
     },
     steps::{Spread, StepRow},
     table::{Complaint, Table},
-    writer::{RecordError, RunDir},
+    writer::{RecordError, RunDir, Torn},
 };
 
 /// Names of the files in a run directory.

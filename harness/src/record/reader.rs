@@ -4,10 +4,16 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    plan::Leave,
+    timeline::{Counts, Elapsed, End},
 };
 
 use super::{
-    files,
+    columns, files,
     heap::Stacks,
     manifest::{LAYOUT, Manifest},
     table::{Complaint, Table},
@@ -149,6 +155,79 @@ impl Recording {
     }
 }
 
+/// What the load had done when the last row was written: where a resumed run goes on counting.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// What the load had done; nobody is there any more.
+    pub counts: Counts,
+    /// Connection-seconds since the closes, by [`Leave::index`].
+    pub exposure: [f64; Leave::ALL.len()],
+    /// Blocks and bytes that the target was asked to retain.
+    pub retained: (u64, u64),
+    /// The last generation of the target.
+    pub generation: u64,
+    /// When the last row of any table was written.
+    pub at: Elapsed,
+}
+
+impl Recording {
+    /// What was done by the last row. Who was connected then, is counted as stopped: they went with the harness.
+    pub fn done(&self) -> Done {
+        let (samples, readings) = (&self.samples, &self.readings);
+        let [sample, reading] = [samples, readings].map(|table| table.rows().checked_sub(1));
+        let of = |table, row: Option<usize>| row.map(|row| columns::counts_at(table, row));
+        let both = [of(samples, sample), of(readings, reading)];
+        let mut counts = both.into_iter().flatten().fold(Counts::default(), later);
+        counts.ended[End::Stopped as usize] += counts.live();
+        counts.carriers_closed[Leave::Fin.index()] += counts.carriers();
+        let number = |name: &str| reading.and_then(|row| readings.number(name, row));
+        let most = |table: &Table, name: &str| {
+            let values = table.numbers(name).unwrap_or_default().iter();
+            values.copied().fold(0.0, f64::max) // passes over what is missing
+        };
+        let tables = [
+            samples,
+            readings,
+            &self.cleanup,
+            &self.events,
+            &self.latency,
+        ];
+        let at = tables.map(|table| most(table, "t_s")).into_iter();
+        let generations = [samples, readings].map(|table| most(table, "target_generation"));
+        Done {
+            counts,
+            exposure: reading
+                .map_or_else(Default::default, |row| columns::exposure_at(readings, row)),
+            retained: (
+                whole(number("retained_blocks_total")),
+                whole(number("retained_bytes_total")),
+            ),
+            generation: whole(generations.into_iter().reduce(f64::max)),
+            at: Elapsed(Duration::try_from_secs_f64(at.fold(0.0, f64::max)).unwrap_or_default()),
+        }
+    }
+}
+
+/// Of two counts of the same load the one that had gone on longer.
+fn later(one: Counts, other: Counts) -> Counts {
+    if other.opened + other.closed_total() + other.events
+        >= one.opened + one.closed_total() + one.events
+    {
+        other
+    } else {
+        one
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count, written as a whole number"
+)]
+fn whole(value: Option<f64>) -> u64 {
+    value.unwrap_or(0.0).max(0.0) as u64
+}
+
 fn open(path: &Path) -> Result<File, RecordingError> {
     File::open(path).map_err(|source| RecordingError::Unreadable {
         path: path.into(),
@@ -156,7 +235,11 @@ fn open(path: &Path) -> Result<File, RecordingError> {
     })
 }
 
-fn manifest(folder: &Path) -> Result<Manifest, RecordingError> {
+/// The manifest of a run directory.
+///
+/// # Errors
+/// There is none, or a later version wrote it.
+pub fn manifest(folder: &Path) -> Result<Manifest, RecordingError> {
     let path = folder.join(files::MANIFEST);
     let json: serde_json::Value =
         serde_json::from_reader(open(&path)?).map_err(|source| RecordingError::NotAManifest {

@@ -1,8 +1,8 @@
 //! Writing: append-only, a row a `write`.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +27,29 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
+    /// Another harness writes there.
+    #[error("another sse-soak still writes into {path}")]
+    Taken {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// A later or an earlier version began it.
+    #[error(
+        "{path} has other columns than this version writes: only the version that began a run can go on with it"
+    )]
+    OtherColumns {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// A last line that was never finished, and was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// Of which file.
+    pub file: &'static str,
+    /// How long it was, bytes.
+    pub bytes: u64,
 }
 
 /// A run directory that is being written.
@@ -53,21 +76,57 @@ impl RunDir {
             fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
         }
         fs::create_dir(path).map_err(|source| failed(path, source))?;
+        let dir = Self::with(path, |name, header| Csv::create(path, name, header))?;
+        dir.lock()?;
+        Ok(dir)
+    }
+
+    /// Opens a run directory to go on with it. A last line that was torn off is taken away, and told.
+    ///
+    /// # Errors
+    /// Another harness writes there, another version began it, or it cannot be written.
+    pub fn reopen(path: &Path) -> Result<(Self, Vec<Torn>), RecordError> {
+        let dir = Self::with(path, |name, header| Csv::reopen(path, name, header))?;
+        dir.lock()?;
+        let mut torn = Vec::new();
+        for csv in [
+            &dir.samples,
+            &dir.readings,
+            &dir.cleanup,
+            &dir.events,
+            &dir.latency,
+        ] {
+            torn.extend(csv.mend()?);
+        }
+        Ok((dir, torn))
+    }
+
+    /// Held by the open file: the kernel lets go of it however we end. A file system that knows no locks is no reason not to run.
+    fn lock(&self) -> Result<(), RecordError> {
+        match self.samples.file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(RecordError::Taken {
+                path: self.path.clone(),
+            }),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+        }
+    }
+
+    fn with(
+        path: &Path,
+        open: impl Fn(&'static str, &[String]) -> Result<Csv, RecordError>,
+    ) -> Result<Self, RecordError> {
         let sample_columns = columns::sample_columns();
         let reading_columns = columns::reading_columns();
         Ok(Self {
-            samples: Csv::create(
-                path,
+            samples: open(
                 files::SAMPLES,
                 &header(["t_s", "phase", "cycle"], &sample_columns),
             )?,
-            readings: Csv::create(
-                path,
+            readings: open(
                 files::READINGS,
                 &header(["t_s", "kind", "cycle"], &reading_columns),
             )?,
-            cleanup: Csv::create(
-                path,
+            cleanup: open(
                 files::CLEANUP,
                 &[
                     "t_s",
@@ -81,13 +140,8 @@ impl RunDir {
                 ]
                 .map(String::from),
             )?,
-            events: Csv::create(
-                path,
-                files::EVENTS,
-                &["t_s", "kind", "text"].map(String::from),
-            )?,
-            latency: Csv::create(
-                path,
+            events: open(files::EVENTS, &["t_s", "kind", "text"].map(String::from))?,
+            latency: open(
                 files::LATENCY,
                 &["t_s", "of", "count", "p50_us", "p90_us", "p99_us", "max_us"].map(String::from),
             )?,
@@ -271,13 +325,14 @@ fn number(value: f64) -> String {
 
 /// One CSV file.
 struct Csv {
+    name: &'static str,
     path: PathBuf,
     file: File,
     line: Vec<u8>,
 }
 
 impl Csv {
-    fn create(folder: &Path, name: &str, header: &[String]) -> Result<Self, RecordError> {
+    fn create(folder: &Path, name: &'static str, header: &[String]) -> Result<Self, RecordError> {
         let path = folder.join(name);
         let file = OpenOptions::new()
             .create_new(true)
@@ -285,12 +340,51 @@ impl Csv {
             .open(&path)
             .map_err(|source| failed(&path, source))?;
         let mut csv = Self {
+            name,
             path,
             file,
             line: Vec::new(),
         };
         csv.append(header)?;
         Ok(csv)
+    }
+
+    /// Opens a file that has this header.
+    fn reopen(folder: &Path, name: &'static str, header: &[String]) -> Result<Self, RecordError> {
+        let path = folder.join(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(|source| failed(&path, source))?;
+        let mut reader = csv::Reader::from_reader(&file);
+        let found = reader.headers();
+        if !found.is_ok_and(|found| found.iter().eq(header)) {
+            return Err(RecordError::OtherColumns { path });
+        }
+        Ok(Self {
+            name,
+            path,
+            file,
+            line: Vec::new(),
+        })
+    }
+
+    /// Takes away a last line that was never finished.
+    fn mend(&self) -> Result<Option<Torn>, RecordError> {
+        let failed = |source| failed(&self.path, source);
+        let whole = File::open(&self.path)
+            .and_then(whole_lines)
+            .map_err(failed)?;
+        let bytes = self.file.metadata().map_err(failed)?.len() - whole;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        self.file.set_len(whole).map_err(failed)?;
+        Ok(Some(Torn {
+            file: self.name,
+            bytes,
+        }))
     }
 
     /// One row, one `write`: whoever reads the file sees whole rows, but for the last one of a killed run.
@@ -304,5 +398,94 @@ impl Csv {
         drop(writer);
         made.and_then(|()| self.file.write_all(&self.line))
             .map_err(|source| failed(&self.path, source))
+    }
+}
+
+/// How many bytes of a CSV file are whole lines. A line break between quotes belongs to its cell.
+fn whole_lines(file: File) -> io::Result<u64> {
+    let (mut whole, mut is_quoted) = (0, false);
+    for (byte, place) in BufReader::with_capacity(1 << 16, file).bytes().zip(1..) {
+        match byte? {
+            b'"' => is_quoted = !is_quoted,
+            b'\n' if !is_quoted => whole = place,
+            _ => {}
+        }
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        record::{EventKind, Recording},
+        timeline::Elapsed,
+    };
+
+    fn event(text: &str) -> EventRow {
+        EventRow {
+            at: Elapsed::default(),
+            kind: EventKind::Note,
+            text: text.into(),
+        }
+    }
+
+    /// A run directory with two events, the second in two lines.
+    fn begun(folder: &Path) -> (PathBuf, RunDir) {
+        let path = folder.join("run");
+        let mut dir = RunDir::create(&path).unwrap();
+        for text in ["one", "two,\nin \"two\" lines"] {
+            dir.event(&event(text)).unwrap();
+        }
+        (path, dir)
+    }
+
+    #[test]
+    fn a_torn_last_line_is_taken_away_wherever_it_was_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, dir) = begun(folder.path());
+        drop(dir);
+        let events = path.join(files::EVENTS);
+        let text = fs::read_to_string(&events).unwrap();
+        let first = text.find("one").unwrap() + 4;
+        for cut in first + 1..text.len() {
+            fs::write(&events, &text[..cut]).unwrap();
+            let (mut dir, torn) = RunDir::reopen(&path).unwrap();
+            let bytes = (cut - first) as u64;
+            assert_eq!(
+                torn,
+                [Torn {
+                    file: files::EVENTS,
+                    bytes
+                }],
+                "cut at {cut}"
+            );
+            dir.event(&event("three")).unwrap();
+            let mended = fs::read_to_string(&events).unwrap();
+            assert_eq!(mended, text[..first].to_owned() + "0.000,note,three\n");
+        }
+    }
+
+    #[test]
+    fn whoever_still_writes_keeps_others_out_until_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, dir) = begun(folder.path());
+        assert!(matches!(
+            RunDir::reopen(&path),
+            Err(RecordError::Taken { .. })
+        ));
+        drop(dir);
+        assert_eq!(RunDir::reopen(&path).unwrap().1, []);
+    }
+
+    #[test]
+    fn other_columns_are_another_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, dir) = begun(folder.path());
+        drop(dir);
+        fs::write(path.join(files::LATENCY), "t_s,of,mean_us\n").unwrap();
+        let error = RunDir::reopen(&path).err().unwrap().to_string();
+        assert!(error.contains("latency.csv has other columns"), "{error}");
+        assert!(Recording::read(&path).is_err(), "it has no manifest");
     }
 }

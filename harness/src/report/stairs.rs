@@ -54,10 +54,7 @@ pub(super) fn text(out: &mut String, stairs: &[Stair]) {
             sign(stair)
         ));
     }
-    line(
-        "  times in seconds; ! met a stop condition; the target's memory is never the host's"
-            .into(),
-    );
+    line("  times in seconds; ! met a stop condition; host memory is not the target's".into());
     line(String::new());
 }
 

@@ -36,6 +36,9 @@ pub enum SoakError {
         /// What each of them met, in words.
         problems: Vec<String>,
     },
+    /// A run cannot be gone on with.
+    #[error("{0}")]
+    Resume(String),
     /// What the clients are to do cannot be done over this transport.
     #[error("{0}")]
     Transport(&'static str),

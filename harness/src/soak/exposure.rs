@@ -13,6 +13,11 @@ pub(super) struct Exposure {
 }
 
 impl Exposure {
+    /// Goes on from what was recorded; what waited in the break is not added, since nobody saw it.
+    pub(super) const fn resume(now: Elapsed, sums: [f64; Leave::ALL.len()]) -> Self {
+        Self { last: now, sums }
+    }
+
     /// Goes on to `now`, at which `counts` held. Between two calls the later count stands for the whole stretch.
     pub(super) fn advance(&mut self, now: Elapsed, counts: &Counts) {
         let stretch = now.since(self.last).as_secs_f64();

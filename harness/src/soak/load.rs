@@ -84,6 +84,8 @@ pub struct LoadReport {
     pub connected: u64,
     /// Openings that came due while no descriptor or port was left.
     pub not_opened: u64,
+    /// TCP connections opened that carry streams of HTTP/2, each of which counts as a connection; 0 over HTTP/1.1.
+    pub carriers_opened: u64,
     /// Connections gone, by why; only those that happened.
     pub ended: BTreeMap<&'static str, u64>,
     /// Connections gone, by the way they were planned to leave; only those that happened.
@@ -214,6 +216,7 @@ pub fn load(
     let crew = Crew::start(need, config(setup), clock, Arc::clone(&tally), ports)?;
     let began = clock.now();
     crew.play(began, &setup.batches);
+    super::shed::startup_code();
     let mut watch = Watch {
         tally: &tally,
         crew: &crew,
@@ -260,6 +263,7 @@ fn serve(setup: &LoadSetup, clock: &Clock) -> Result<Option<Target>, SoakError> 
         dir: None,
         log: "/dev/null".into(),
         log_limit: ByteSize(0),
+        memory_limit: None,
         huge_pages: false,
     })?;
     let readiness = Readiness {
@@ -287,6 +291,7 @@ impl Queues {
         let mut observer = None;
         if setup.batches.iter().any(fills) {
             let config = ObserveConfig {
+                metrics: None,
                 runtime: RuntimeConfig::None,
                 pid: None,
                 addr: setup.addr,
@@ -410,6 +415,7 @@ impl Watch<'_> {
             opened: counts.opened,
             connected: counts.connected,
             not_opened: counts.not_opened,
+            carriers_opened: counts.carriers_opened,
             ended: End::ALL
                 .iter()
                 .map(|end| (end.name(), counts.ended[*end as usize]))

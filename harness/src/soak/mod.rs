@@ -12,14 +12,18 @@ mod load;
 mod open;
 mod progress;
 mod quiet;
+mod resume;
+mod shed;
 mod stairs;
 mod steps;
 mod stop;
+mod successor;
 mod url;
 mod windows;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
@@ -31,13 +35,15 @@ use self::{
     exposure::Exposure,
     quiet::Baseline,
     stairs::Stairs,
+    successor::Search,
 };
 pub use self::{
     crew::WorkerReport,
     error::SoakError,
     load::{Comebacks, HeldByKernel, LoadReport, LoadSetup, Percentiles, load},
-    open::rfc3339,
+    open::{fingerprint, rfc3339},
     progress::Progress,
+    resume::may_resume,
     stop::Stop,
     url::{Carriage, Url, address},
 };
@@ -48,7 +54,8 @@ use crate::{
     plan::{Leave, Phase, Plan, Step, Window},
     profile::{Alarm, Allocations, Profile},
     record::{
-        AdaptiveFacts, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files,
+        AdaptiveFacts, Done, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow,
+        files,
     },
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
@@ -76,6 +83,17 @@ pub struct Setup {
     pub isolated: Option<Isolated>,
     /// What was asked of an assay that is laid out as it goes: then `plan` is its pilot.
     pub adaptive: Option<AdaptiveFacts>,
+    /// Whether the run directory is to be made, or gone on with.
+    pub begin: Begin,
+}
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// In a new run directory.
+    Anew,
+    /// In the one of a run that was cut short, where its last whole reading left off.
+    GoOn,
 }
 
 impl Setup {
@@ -145,6 +163,40 @@ impl<E: Into<SoakError>> From<E> for Halt {
     }
 }
 
+/// What a run has before its target.
+struct Opened {
+    clock: Clock,
+    dir: RunDir,
+    manifest: Manifest,
+    /// What is to be played.
+    plan: Plan,
+    /// Where it goes on, and what is said about that.
+    gone_on: Option<(Done, String)>,
+}
+
+fn opened(setup: &Setup) -> Result<Opened, SoakError> {
+    if setup.begin == Begin::GoOn {
+        let resumed = resume::resume(&setup.out, &setup.plan)?;
+        return Ok(Opened {
+            clock: resumed.clock,
+            dir: resumed.dir,
+            manifest: resumed.manifest,
+            plan: resumed.plan,
+            gone_on: Some((resumed.done, resumed.text)),
+        });
+    }
+    let clock = Clock::start();
+    let dir = RunDir::create(&setup.out)?;
+    dir.text(files::PROFILE, &setup.profile.text)?;
+    Ok(Opened {
+        manifest: open::manifest(setup, &clock),
+        clock,
+        dir,
+        plan: setup.plan.clone(),
+        gone_on: None,
+    })
+}
+
 /// Runs the plan against the target and records it. Everything that was started is stopped when it returns. `onward` is asked for
 /// more whenever all steps are done; most runs have no more.
 ///
@@ -157,18 +209,23 @@ pub fn run(
     progress: &mut dyn FnMut(&Progress),
     onward: AskOnward<'_>,
 ) -> Result<EndReason, SoakError> {
-    let clock = Clock::start();
-    let dir = RunDir::create(&setup.out)?;
-    dir.text(files::PROFILE, &setup.profile.text)?;
-    let mut manifest = open::manifest(setup, &clock);
+    let Opened {
+        clock,
+        dir,
+        mut manifest,
+        plan,
+        gone_on,
+    } = opened(setup)?;
     dir.manifest(&manifest)?;
-    match open::stages(setup, stop, &clock, &mut manifest) {
+    let done = gone_on.as_ref().map(|(done, _)| *done);
+    match open::stages(setup, stop, &clock, &mut manifest, done.as_ref()) {
         Ok(stages) => {
             let mut conductor = Conductor::new(setup, stop, clock, dir, manifest, stages);
             let halt = conductor
-                .say_how(setup)
+                .go_on(gone_on)
+                .and_then(|()| conductor.say_how(setup))
                 .map_err(Halt::from)
-                .and_then(|()| conductor.play_on(&setup.plan, progress, onward))
+                .and_then(|()| conductor.play_on(&plan, progress, onward))
                 .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
             let halt = halt.map(|halt| conductor.cause_of(halt));
@@ -239,6 +296,12 @@ struct Conductor<'a> {
     longest: Duration,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    /// For whom to look when the target is gone.
+    search: Option<Search>,
+    /// What was left of the target of a run that is gone on with.
+    leftover: Option<String>,
+    /// What the load had done before this conductor.
+    before: Counts,
     allocations: Allocations,
     drain_within: Duration,
 }
@@ -258,6 +321,9 @@ struct Stages {
     crew: Crew,
     tally: Arc<Tally>,
     samples: Receiver<Sample>,
+    /// Where the target was found, if it was found by its address.
+    found_at: Option<SocketAddr>,
+    leftover: Option<String>,
 }
 
 impl<'a> Conductor<'a> {
@@ -275,7 +341,10 @@ impl<'a> Conductor<'a> {
             crew,
             tally,
             samples,
+            found_at,
+            leftover,
         } = stages;
+        let before = tally.counts();
         Self {
             stairs: manifest.plan.steps.clone().map(Stairs::new),
             dir,
@@ -310,9 +379,31 @@ impl<'a> Conductor<'a> {
             said: 0,
             longest: setup.longest(),
             asked_alive: clock.now(),
+            leftover,
+            before,
+            search: found_at.map(|addr| {
+                let steps = setup.plan.steps.iter();
+                let standing = steps.filter(|step| step.phase == Phase::Standing);
+                let standing = standing.flat_map(|step| step.batches.clone());
+                let within = setup.profile.target.ready_within.get();
+                Search::at(addr, within, standing.collect())
+            }),
             allocations: setup.profile.allocations.clone(),
             drain_within: setup.profile.run.drain_within(),
         }
+    }
+
+    /// Counts on where the run before left off.
+    fn go_on(&mut self, gone_on: Option<(Done, String)>) -> Result<(), SoakError> {
+        let Some((done, text)) = gone_on else {
+            return Ok(());
+        };
+        self.exposure = Exposure::resume(self.clock.now(), done.exposure);
+        self.retained = done.retained;
+        self.observer.resume_at(done.generation + 1)?;
+        self.event(EventKind::Resume, text)?;
+        let leftover = self.leftover.take();
+        leftover.map_or(Ok(()), |leftover| self.event(EventKind::Restart, leftover))
     }
 
     fn play_on(
@@ -327,6 +418,7 @@ impl<'a> Conductor<'a> {
             self.allocations.instrument,
             self.manifest.target.status.as_ref(),
         )?;
+        shed::startup_code();
         self.play(plan, progress)?;
         while let Some(next) = onward().map_err(SoakError::Onward)? {
             for said in &next.facts.said[self.said.min(next.facts.said.len())..] {
@@ -510,7 +602,7 @@ impl<'a> Conductor<'a> {
         }
         match self.target.alive() {
             Life::Running | Life::Unseen => Ok(()),
-            gone => Err(Halt::TargetDied(gone.to_string())),
+            gone => self.look_for_a_successor(now, gone),
         }
     }
 

@@ -15,15 +15,19 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Setup, SoakError, Stages, Stop, WorkerReport,
     crew::{Crew, Need},
+    resume,
     url::{Carriage, Url},
 };
 use crate::{
     drive::{DriveConfig, Limits, Transport},
     isolate::{self, Isolated},
-    observe::{Admin, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor, RuntimeConfig},
+    observe::{
+        Admin, Count, MetricsConfig, NODE_OPTIONS, ObserveConfig, Observer, PythonDoor,
+        RuntimeConfig,
+    },
     plan::{Segment, SessionUse},
-    profile::{Kind, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
-    record::{Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts, files},
+    profile::{Kind, MetricsSpec, OwnLimit, Pace, Profile, RuntimeSpec, TargetSpec},
+    record::{Done, Manifest, PlanFacts, RecordError, SoakFacts, StepsFacts, TargetFacts, files},
     target::{Launch, Readiness, Ready, Target, TargetError},
     timeline::{Clock, PortBook, Tally},
 };
@@ -43,6 +47,7 @@ pub(super) fn stages(
     stop: &Stop,
     clock: &Clock,
     manifest: &mut Manifest,
+    done: Option<&Done>,
 ) -> Result<Stages, SoakError> {
     let spec = &setup.profile.target;
     let out = setup.out.canonicalize();
@@ -56,6 +61,8 @@ pub(super) fn stages(
         .map(|url| Url::parse(url.get_ref()))
         .transpose()?;
     let known = written.as_ref().map(Url::address).transpose()?;
+    let leftover = done.map(|_| clear_away(manifest, spec, &run));
+    let leftover = leftover.transpose()?.flatten();
     let door = door(spec)?;
     let (target, ready) = reach(spec, &run, door.as_ref(), known, stop, clock)?;
     let addr = known.or(ready.addr).ok_or_else(nowhere)?;
@@ -69,23 +76,28 @@ pub(super) fn stages(
     transport
         .plays(steps.flat_map(|step| &step.batches))
         .map_err(SoakError::Transport)?;
-    manifest.target.url = format!("{}://{addr}", transport.scheme());
-    manifest.target.notes = transport.notes();
-    manifest.target.pid = target.pid();
+    describe(&mut manifest.target, &target, &transport, addr);
     let ports = Arc::new(PortBook::default());
     let tally = Arc::new(Tally::default());
+    if let Some(done) = done {
+        tally.add_all(&done.counts);
+    }
     let (sender, samples) = mpsc::sync_channel(QUEUE);
     let observe = ObserveConfig {
         pid: target.pid(),
         addr,
         admin: admin(spec, &run, &ready)?,
+        metrics: spec
+            .metrics
+            .as_ref()
+            .map(|metrics| metrics_config(metrics.get_ref(), addr)),
         runtime: runtime(spec, door),
         every: setup.profile.sample_every.get(),
     };
     let observer = Observer::start(observe, *clock, Arc::clone(&ports), sender)?;
     let crew = Crew::start(
         need(setup),
-        drive(setup, addr, &url, transport),
+        drive(setup, addr, &url, transport, done),
         *clock,
         Arc::clone(&tally),
         ports,
@@ -101,7 +113,35 @@ pub(super) fn stages(
         crew,
         tally,
         samples,
+        leftover,
+        found_at: (spec.command.is_none() && spec.pid.is_none()).then_some(addr),
     })
+}
+
+/// Who is loaded, and how.
+fn describe(facts: &mut TargetFacts, target: &Target, transport: &Transport, addr: SocketAddr) {
+    facts.url = format!("{}://{addr}", transport.scheme());
+    facts.notes = transport.notes();
+    facts.notes.extend(target.confinement());
+    let process = target.process();
+    facts.pid = process.map(|id| id.pid);
+    facts.started = process.map(|id| id.started);
+}
+
+/// What the harness before us left: its target, if it still runs, and the files that would be taken for the next one's.
+fn clear_away(
+    manifest: &Manifest,
+    spec: &TargetSpec,
+    run: &Placeholder,
+) -> Result<Option<String>, SoakError> {
+    let leftover = resume::stop_leftover(manifest, spec.stop_within.get());
+    let ready_file = spec.ready_file.as_ref();
+    let ready_file = ready_file.map(|file| PathBuf::from(run.fill(file)));
+    resume::clear(&run.run, ready_file.as_deref()).map_err(|source| RecordError::Write {
+        path: run.run.clone(),
+        source,
+    })?;
+    Ok(leftover)
 }
 
 /// A turn borrows a session of its own worker, so every worker needs a standing stream.
@@ -137,13 +177,21 @@ fn carriage(spec: &TargetSpec, run: &Placeholder) -> Carriage {
     }
 }
 
-fn drive(setup: &Setup, addr: SocketAddr, url: &Url, transport: Transport) -> DriveConfig {
+/// What is drawn while it runs (identifiers in requests) is drawn anew by a run that goes on: a server that lives on has seen the others.
+fn drive(
+    setup: &Setup,
+    addr: SocketAddr,
+    url: &Url,
+    transport: Transport,
+    done: Option<&Done>,
+) -> DriveConfig {
+    let again = done.map_or(0, |done| done.generation + 1);
     DriveConfig {
         addr,
         host: url.authority.clone(),
         scripts: setup.plan.scripts.clone(),
         pools: setup.plan.pools,
-        seed: setup.plan.seed,
+        seed: setup.plan.seed ^ again.rotate_right(8),
         limits: Limits::default(),
         stall_receive_buffer: Some(STALLED_BUFFER),
         slow_bytes_per_second: SLOW,
@@ -166,21 +214,51 @@ impl Placeholder {
     }
 }
 
-/// Where Python processes of a target that we start come to. Whether it is Python is seen when they come: to others it is nothing.
+/// Where Python processes of the target come to. Whether a target that we start is Python is seen when they come: to others it is nothing.
 fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
-    let wanted = matches!(spec.runtime, RuntimeSpec::Auto | RuntimeSpec::Python);
-    if !wanted || spec.command.is_none() {
+    let wanted = match spec.runtime {
+        RuntimeSpec::Auto => spec.command.is_some(),
+        RuntimeSpec::Python => true,
+        RuntimeSpec::Node | RuntimeSpec::Java | RuntimeSpec::None => false,
+    };
+    if !wanted {
         return Ok(None);
     }
     PythonDoor::open().map(Some).map_err(SoakError::Door)
 }
 
+fn metrics_config(spec: &MetricsSpec, addr: SocketAddr) -> MetricsConfig {
+    let url = match spec.url.strip_prefix('/') {
+        Some(path) => format!("http://{addr}/{path}"),
+        None => spec.url.clone(),
+    };
+    let wanted = [
+        (Count::Connections, &spec.connections),
+        (Count::ConnectionsOpened, &spec.connections_opened),
+        (Count::Streams, &spec.streams),
+        (Count::Sessions, &spec.sessions),
+        (Count::SessionsCreated, &spec.sessions_created),
+        (Count::SessionsRemoved, &spec.sessions_removed),
+        (Count::Events, &spec.events),
+        (Count::Tasks, &spec.tasks),
+    ];
+    let wanted = wanted
+        .into_iter()
+        .filter_map(|(count, selector)| Some((count, selector.clone()?)))
+        .collect();
+    MetricsConfig { url, wanted }
+}
+
 fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
-    match spec.runtime {
-        RuntimeSpec::Auto => RuntimeConfig::Auto(door),
-        RuntimeSpec::Python => RuntimeConfig::Python(door),
-        RuntimeSpec::Node => RuntimeConfig::Node,
-        RuntimeSpec::None => RuntimeConfig::None,
+    match (spec.runtime, door) {
+        (RuntimeSpec::Python, Some(door)) => RuntimeConfig::Python {
+            door,
+            attaches: spec.command.is_none(),
+        },
+        (RuntimeSpec::Auto, door) => RuntimeConfig::Auto(door),
+        (RuntimeSpec::Node, _) => RuntimeConfig::Node,
+        (RuntimeSpec::Java, _) => RuntimeConfig::Java,
+        (RuntimeSpec::None | RuntimeSpec::Python, _) => RuntimeConfig::None,
     }
 }
 
@@ -262,6 +340,7 @@ fn launch(
         dir: spec.dir.as_ref().map(|dir| run.fill(dir).into()),
         log: run.run.join(files::TARGET_LOG),
         log_limit: spec.log_limit,
+        memory_limit: spec.memory_limit,
         huge_pages: spec.huge_pages,
     }
 }
@@ -339,10 +418,7 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
         version: env!("CARGO_PKG_VERSION").into(),
         command: setup.command.clone(),
         profile: profile.name.clone(),
-        profile_sha256: Sha256::digest(profile.text.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        profile_sha256: fingerprint(&profile.text),
         kind: profile.run.name().into(),
         seed: setup.plan.seed,
         started: rfc3339(clock.wall_start()),
@@ -389,6 +465,18 @@ fn soak_facts(profile: &Profile) -> Option<SoakFacts> {
     })
 }
 
+/// SHA-256 of a profile's text.
+pub fn fingerprint(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the kernel calls the time since it started: start times of processes mean something within it only.
+pub(super) fn boot_id() -> serde_json::Value {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map_or(serde_json::Value::Null, |id| id.trim().into())
+}
+
 fn steps_facts(profile: &Profile) -> Option<StepsFacts> {
     let Kind::Steps(steps) = &profile.run else {
         return None;
@@ -427,6 +515,7 @@ fn host(isolated: Option<Isolated>) -> serde_json::Value {
             .ok()
     };
     serde_json::json!({
+        "boot_id": boot_id(),
         "kernel": read("/proc/sys/kernel/osrelease"),
         "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "cores": std::thread::available_parallelism().map(usize::from).ok(),

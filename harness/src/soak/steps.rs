@@ -64,7 +64,7 @@ impl Conductor<'_> {
     fn standing(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
         let end = self.end_of(step);
         while self.crew.standing() < u64::from(plan.standing) {
-            if self.clock.now() >= end || self.tally.counts().errors() > 0 {
+            if self.clock.now() >= end || self.errors(&self.tally.counts()) > 0 {
                 return Err(self.not_as_the_profile_says().into());
             }
             self.pump(plan, self.clock.now() + LOOK_EVERY, tell)?;
@@ -74,12 +74,13 @@ impl Conductor<'_> {
 
     fn trial(&mut self, plan: &Plan, step: &Step, tell: Tell<'_>) -> Result<(), Halt> {
         let end = self.end_of(step);
+        let captures_failed = self.before.captures_failed;
         loop {
             self.pump(plan, self.clock.now() + LOOK_EVERY, tell)?;
             let counts = self.tally.counts();
             let over = counts.is_nobody_due() && counts.live() <= u64::from(plan.standing);
-            if counts.errors() > 0
-                || counts.captures_failed > 0
+            if self.errors(&counts) > 0
+                || counts.captures_failed > captures_failed
                 || (!over && self.clock.now() >= end)
             {
                 return Err(self.not_as_the_profile_says().into());
@@ -88,6 +89,11 @@ impl Conductor<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Errors since this conductor began.
+    fn errors(&self, counts: &Counts) -> u64 {
+        counts.errors().saturating_sub(self.before.errors())
     }
 
     fn not_as_the_profile_says(&self) -> SoakError {

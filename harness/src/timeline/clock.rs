@@ -51,7 +51,18 @@ impl fmt::Display for Elapsed {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    /// What it showed at the origin.
+    before: Duration,
     wall: SystemTime,
+}
+
+/// A moment that another process of this machine can follow a clock from.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The moment on the machine's monotonic clock.
+    at: Duration,
+    /// What the clock showed then.
+    shows: Elapsed,
 }
 
 impl Clock {
@@ -60,30 +71,51 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             origin: Instant::now(),
+            before: Duration::ZERO,
             wall: SystemTime::now(),
         }
+    }
+
+    /// Goes on for a run that began at this wall time and whose clock had shown this. The machine's own clock may have begun anew since, so
+    /// only wall time tells how long it was; where that stands before what was shown, time goes on from there.
+    #[expect(clippy::disallowed_methods, reason = "this is the run's clock")]
+    pub fn resume(began: SystemTime, shown: Elapsed) -> Self {
+        Self {
+            origin: Instant::now(),
+            before: went_by(began, SystemTime::now(), shown),
+            wall: began,
+        }
+    }
+
+    /// Whether the wall clock stands before a moment of this clock: somebody set it back.
+    pub fn wall_before(&self, moment: Elapsed) -> bool {
+        SystemTime::now() < self.wall + moment.0
     }
 
     /// Time since the run began.
     #[expect(clippy::disallowed_methods, reason = "this is the run's clock")]
     pub fn now(&self) -> Elapsed {
-        Elapsed(Instant::now().duration_since(self.origin))
+        Elapsed(self.before + Instant::now().duration_since(self.origin))
     }
 
-    /// Where this clock's zero lies on the machine's monotonic clock: what another process needs to follow it.
-    pub fn anchor(&self) -> Duration {
-        let (instant, monotonic) = both();
-        monotonic.saturating_sub(instant.duration_since(self.origin))
+    /// What another process needs to follow it.
+    pub fn anchor(&self) -> Anchor {
+        let (instant, at) = both();
+        Anchor {
+            at,
+            shows: Elapsed(self.before + instant.duration_since(self.origin)),
+        }
     }
 
     /// The clock of another process of this machine, by its [`Clock::anchor`]. Off by what lies between two readings: about 1 µs. Whoever
     /// follows a clock compares the two and says so.
-    pub fn anchored(anchor: Duration) -> Self {
-        let (instant, monotonic) = both();
-        let age = monotonic.saturating_sub(anchor);
+    pub fn anchored(anchor: Anchor) -> Self {
+        let (origin, monotonic) = both();
+        let before = anchor.shows.0 + monotonic.saturating_sub(anchor.at);
         Self {
-            origin: instant.checked_sub(age).unwrap_or(instant),
-            wall: SystemTime::now() - age,
+            origin,
+            before,
+            wall: SystemTime::now() - before,
         }
     }
 
@@ -91,6 +123,11 @@ impl Clock {
     pub const fn wall_start(&self) -> SystemTime {
         self.wall
     }
+}
+
+/// How long a run has been under way, by the wall; never less than it had been when it was last seen.
+fn went_by(began: SystemTime, now: SystemTime, shown: Elapsed) -> Duration {
+    now.duration_since(began).unwrap_or_default().max(shown.0)
 }
 
 /// The same moment on `Instant`, which only counts from another `Instant`, and on the machine's clock. Of several tries the one in which
@@ -116,6 +153,25 @@ fn monotonic() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_resumed_clock_takes_the_break_from_the_wall_and_never_goes_back() {
+        let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+        let began = SystemTime::UNIX_EPOCH + 100 * hour;
+        let shown = Elapsed(hour);
+        for (now, shows) in [
+            (began + hour + minute, hour + minute),
+            (began + 24 * hour, 24 * hour), // a night later
+            (began + minute, hour),         // somebody set the wall clock back
+            (began - minute, hour),         // even before the run began
+        ] {
+            assert_eq!(went_by(began, now, shown), shows);
+        }
+        let clock = Clock::resume(SystemTime::now() + hour, shown);
+        let (before, after) = (clock.now(), clock.now());
+        assert!(shown <= before && before <= after);
+        assert!(Clock::anchored(clock.anchor()).now() >= after);
+    }
 
     #[test]
     fn a_clock_that_follows_another_shows_the_same_time() {

@@ -9,6 +9,6 @@ mod clock;
 mod ports;
 mod tally;
 
-pub use clock::{Clock, Elapsed};
+pub use clock::{Anchor, Clock, Elapsed};
 pub use ports::PortBook;
 pub use tally::{Counts, End, Tally};

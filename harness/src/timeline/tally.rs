@@ -85,7 +85,7 @@ pub struct Tally {
     pub turns: AtomicU64,
     /// Events received.
     pub events: AtomicU64,
-    /// Bytes of responses received.
+    /// Bytes of responses received; over HTTP/2 of their bodies.
     pub bytes: AtomicU64,
     /// Captures that did not match.
     pub captures_failed: AtomicU64,

@@ -2,11 +2,13 @@
 //! person live here and nowhere else.
 
 mod factor;
+mod selector;
 mod wire;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use factor::{Factor, Leave, UnknownFactor};
+pub use selector::{Fold, LabelMatch, Selector, SeriesSelector};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub use wire::{ByteRate, Tunnel};
 

@@ -120,6 +120,7 @@ fn script(target: &str) -> Script {
     Script {
         name: "test".into(),
         exchanges: vec![Exchange {
+            think: std::time::Duration::ZERO,
             request: Request {
                 method: "GET".into(),
                 target: target.into(),

@@ -38,12 +38,8 @@ fn init_and_run(bench: &Bench, url: &str, command: &[&str]) -> (String, Ended) {
     );
     let run = bench.run_directory();
     assert_eq!(json(&run, "manifest.json")["ended"]["reason"], "finished");
-    let load = ended.stdout.lines().find(|line| line.starts_with("  load"));
-    assert!(
-        load.is_some_and(|load| load.ends_with(" 0 errors")),
-        "{text}\n{}",
-        ended.stdout
-    );
+    let failed = "did not do what was planned";
+    assert!(!ended.stdout.contains(failed), "{text}\n{}", ended.stdout);
     (text, ended)
 }
 

@@ -206,12 +206,12 @@ pub struct Findings {
     pub text: String,
     /// The statements, the heaviest first.
     pub findings: Vec<Finding>,
-    /// Which lines keep what, if that was profiled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allocations: Option<Allocations>,
     /// Of a step load: its steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Stair>,
+    /// Which lines keep what, if that was profiled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocations: Option<Allocations>,
 }
 
 impl Findings {
@@ -231,8 +231,8 @@ impl Findings {
             exit_code,
             text: sentence::headline(verdict, &findings),
             findings,
-            allocations: None,
             steps: Vec::new(),
+            allocations: None,
         }
     }
 
@@ -241,8 +241,8 @@ impl Findings {
     pub fn with(mut self, more: impl IntoIterator<Item = Finding>) -> Self {
         self.findings.extend(more);
         Self {
-            allocations: self.allocations,
             steps: self.steps,
+            allocations: self.allocations,
             ..Self::new(self.findings)
         }
     }

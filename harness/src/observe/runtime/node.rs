@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{
-    Deadline, RuntimeError, RuntimeHeap, is_there,
+    Deadline, RuntimeError, RuntimeHeap, is_there, pause,
     websocket::{WebSocket, read_head},
 };
 use crate::target::{proc, tcp_table};
@@ -173,12 +173,6 @@ fn wake(pid: u32, served: u16, deadline: Deadline<'_>) -> io::Result<(SocketAddr
     Err(io::Error::other(
         "it did not open after SIGUSR1 (is another process's inspector on its port?)",
     ))
-}
-
-/// The one place of this module that waits for time itself; a condition and a deadline are around it.
-#[expect(clippy::disallowed_methods, reason = "the edge that polls a process")]
-fn pause(length: Duration) {
-    std::thread::sleep(length);
 }
 
 /// Whether the process has a handler for SIGUSR1, by the kernel's word.

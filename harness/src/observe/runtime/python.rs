@@ -3,6 +3,7 @@
 //! The door is a socket in a folder that only we may enter. The kernel tells who came (`SO_PEERCRED`), so a process cannot speak for another.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder},
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{
@@ -17,7 +18,8 @@ use std::{
 use rustix::net::sockopt::socket_peercred;
 use serde::Deserialize;
 
-use super::{Deadline, RuntimeError, RuntimeHeap, is_python, is_there};
+use super::{Deadline, RuntimeError, RuntimeHeap, attach, is_python, is_there, pause};
+use crate::target::proc;
 
 /// What the target's interpreters import when they start.
 const MODULE: &str = include_str!("sitecustomize.py");
@@ -61,6 +63,30 @@ impl PythonDoor {
         Ok(Self { listener, folder })
     }
 
+    /// Lets processes of another user in: a target that we did not start.
+    fn admit(&self, uid: u32) -> io::Result<()> {
+        for name in ["", MODULE_FILE, DOOR_FILE] {
+            std::os::unix::fs::chown(self.folder.0.join(name), Some(uid), None)?;
+        }
+        Ok(())
+    }
+
+    /// Has the module run by an interpreter that runs already.
+    fn bring_to(&self, pid: u32, within: Duration) -> Result<(), RuntimeError> {
+        let uid = proc::owner(pid).unwrap_or_default();
+        if uid != rustix::process::getuid().as_raw() {
+            self.admit(uid)
+                .map_err(|error| no_answer(pid, &error.to_string()))?;
+        }
+        attach::run_module(
+            pid,
+            &self.folder.0,
+            &self.folder.0.join(MODULE_FILE),
+            &self.folder.0.join(DOOR_FILE),
+            within,
+        )
+    }
+
     /// What the target's environment needs, given the `PYTHONPATH` that it would have had.
     pub fn environment(&self, path: Option<&str>) -> [(String, String); 2] {
         let own = self.folder.0.to_string_lossy();
@@ -100,7 +126,14 @@ fn private_folder(parent: &Path) -> io::Result<PathBuf> {
 pub(super) struct PythonLines {
     door: PythonDoor,
     lines: Vec<Line>,
+    /// A debugger may bring the module into processes that we did not start.
+    attaches: bool,
+    /// Processes that it was brought to: each once.
+    brought: BTreeSet<u32>,
 }
+
+/// A process that was brought the module runs it when it next wakes.
+const COMES_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Line {
@@ -117,11 +150,35 @@ struct Told {
 }
 
 impl PythonLines {
-    pub(super) const fn new(door: PythonDoor) -> Self {
+    pub(super) const fn new(door: PythonDoor, attaches: bool) -> Self {
         Self {
             door,
             lines: Vec::new(),
+            attaches,
+            brought: BTreeSet::new(),
         }
+    }
+
+    /// The first Python process among these that has no line.
+    fn without_line(&self, pids: &[u32]) -> Option<u32> {
+        let has_line = |pid: u32| self.lines.iter().any(|line| line.pid == pid);
+        let silent = |pid: &u32| !has_line(*pid) && is_python(*pid);
+        pids.iter().copied().find(silent)
+    }
+
+    /// Brings the module to processes that have no line, and waits until they come.
+    fn attach(&mut self, pids: &[u32], deadline: Deadline<'_>) -> Result<(), RuntimeError> {
+        for &pid in pids {
+            if is_python(pid) && self.brought.insert(pid) {
+                self.door.bring_to(pid, deadline.left())?;
+            }
+        }
+        let until = deadline.clock.now() + COMES_WITHIN;
+        while self.without_line(pids).is_some() && deadline.clock.now() < until {
+            pause(Duration::from_millis(20));
+            self.take_in();
+        }
+        Ok(())
     }
 
     /// Asks every Python process among these. `None` if there is none.
@@ -131,10 +188,12 @@ impl PythonLines {
         deadline: Deadline<'_>,
     ) -> Result<Option<RuntimeHeap>, RuntimeError> {
         self.take_in();
-        let asked: Vec<u32> = self.lines.iter().map(|line| line.pid).collect();
-        let silent = |pid: &&u32| !asked.contains(pid) && is_python(**pid);
-        if let Some(pid) = pids.iter().find(silent) {
-            return Err(RuntimeError::NoLine { pid: *pid });
+        let is_new = |pid: u32| !self.brought.contains(&pid);
+        if self.attaches && self.without_line(pids).is_some_and(is_new) {
+            self.attach(pids, deadline)?;
+        }
+        if let Some(pid) = self.without_line(pids) {
+            return Err(RuntimeError::NoLine { pid });
         }
         // All at once, so that they collect side by side; who is gone is noticed when his answer is read.
         for line in &mut self.lines {
