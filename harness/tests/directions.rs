@@ -20,7 +20,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("heap", &["units", "profile", "target", "record"]),
     ("diagnose", &["units", "profile", "plan", "record"]),
-    ("report", &["units", "plan", "page", "record", "diagnose"]),
+    (
+        "report",
+        &["units", "profile", "plan", "page", "record", "diagnose"],
+    ),
     ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
     ("init", &["units", "timeline", "profile", "drive", "doctor"]),
     ("dashboard", &["units", "page", "record", "diagnose"]),

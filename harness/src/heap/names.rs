@@ -65,7 +65,11 @@ pub fn shortened(name: &str) -> String {
         }
         out.push_str(part);
     }
-    if out.is_empty() { plain } else { out }
+    match (out.is_empty(), plain.is_empty()) {
+        (false, _) => out,
+        (true, false) => plain,
+        (true, true) => name.into(),
+    }
 }
 
 /// What the compiler puts between the names that people gave: `{impl#3}`, `{async_fn#0}`, `{async_block#0}`.

@@ -284,7 +284,7 @@ MAPPED_LIBRARIES:
             ("{\"dhatFileVersion\":2}", "begins with `{\"dhat"),
             ("heap_v2/0\n", "begins with"),
             (cut, "cut short"),
-            (&cut[..60], "line"),
+            (&cut[..60], "cut short"),
             (
                 "heap_v2/1\n@ 0x1 zz\n",
                 "line 2 should be addresses, found `zz`",

@@ -32,6 +32,10 @@ const LEAST_SAMPLES: f64 = 8.0;
 /// Fewer blocks than one in so many units happened now and then (a table that grew), and not for each of them.
 const ONE_OFF: f64 = 200.0;
 
+/// A contradiction is said only if this many times the half width of what was measured do not bridge it: intervals of two true
+/// measurements miss one another now and then.
+const CONTRADICTS: f64 = 1.5;
+
 /// Frames that a row shows.
 const MOST_FRAMES: usize = 32;
 
@@ -381,7 +385,7 @@ fn fingerprint(key: &str) -> String {
 }
 
 /// What the regression found, for clients that gave as much of every factor as those of the window: slopes of what leaks, and the
-/// bounds of what does not as uncertainty.
+/// intervals of what does not as uncertainty. `None` where it did not decide about one of these factors.
 fn measured(
     window: &StacksWindow,
     findings: &Findings,
@@ -389,51 +393,43 @@ fn measured(
     explained: f64,
 ) -> Option<Measured> {
     let units = window.given.of(window.of.0).max(1) as f64;
-    let (mut bytes, mut variance, mut seen) = (0.0, 0.0, false);
+    let (mut bytes, mut squares, mut seen) = (0.0, 0.0, false);
     for finding in &findings.findings {
-        let (Some(factor), Some(Signal::Allocated)) = (finding.factor, finding.signal) else {
+        let Some(factor) = finding.factor else {
             continue;
         };
         let per = match factor {
             Factor::Time => window.length_s / units,
             _ => window.given.of(factor) as f64 / units,
         };
-        let (Some(slope), Some(se)) = (finding.bytes_per_unit, finding.se) else {
+        let open = matches!(
+            finding.verdict,
+            Statement::Inconclusive | Statement::Saturating | Statement::Inseparable
+        );
+        if open && per > 0.0 {
+            return None;
+        }
+        let judged = matches!(finding.verdict, Statement::Leak | Statement::NoLeak);
+        let interval = (finding.bytes_per_unit, finding.low, finding.high);
+        let (Some(slope), Some(low), Some(high)) = interval else {
             continue;
         };
-        match finding.verdict {
-            Statement::Leak => {
+        if judged && finding.signal == Some(Signal::Allocated) {
+            if finding.verdict == Statement::Leak {
                 bytes += slope * per;
-                variance += (se * per).powi(2);
-                seen = true;
             }
-            Statement::NoLeak => {
-                variance += (se * per).powi(2);
-                seen = true;
-            }
-            _ => {}
+            squares += ((high - low) / 2.0 * per).powi(2);
+            seen = true;
         }
     }
-    let half = 2.0 * variance.sqrt();
-    let (low, high) = (bytes - half, bytes + half);
+    let half = squares.sqrt();
+    let far = half * CONTRADICTS;
     seen.then(|| Measured {
         bytes,
-        low,
-        high,
-        explained: if bytes > 0.0 {
-            explained / bytes
-        } else {
-            f64::NAN
-        },
-        agrees: total.low <= high && low <= total.high,
-    })
-    .map(|measured| Measured {
-        explained: if measured.explained.is_finite() {
-            measured.explained
-        } else {
-            0.0
-        },
-        ..measured
+        low: bytes - half,
+        high: bytes + half,
+        explained: if bytes > 0.0 { explained / bytes } else { 0.0 },
+        agrees: total.low <= bytes + far && bytes - far <= total.high,
     })
 }
 

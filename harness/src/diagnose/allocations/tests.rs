@@ -57,7 +57,8 @@ fn leaking(bytes: f64, se: f64) -> Findings {
     finding.factor = Some(Factor::Session);
     finding.signal = Some(Signal::Allocated);
     finding.bytes_per_unit = Some(bytes);
-    finding.se = Some(se);
+    finding.low = Some(bytes - 2.0 * se);
+    finding.high = Some(bytes + 2.0 * se);
     Findings::new(vec![finding])
 }
 
