@@ -1,10 +1,14 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 pub mod cli;
+pub mod dashboard;
 pub mod diagnose;
+pub mod doctor;
 pub mod drive;
 pub mod fleet;
+pub mod init;
 pub mod isolate;
 pub mod observe;
+pub mod page;
 pub mod plan;
 pub mod profile;
 pub mod record;

@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["units", "profile"]),
     ("timeline", &["units", "plan"]),
     ("isolate", &[]),
+    ("page", &[]),
     ("target", &["units", "timeline"]),
     ("drive", &["units", "plan", "timeline"]),
     ("fleet", &["units", "plan", "timeline", "drive"]),
@@ -18,7 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["units", "profile", "plan", "timeline", "observe"],
     ),
     ("diagnose", &["units", "profile", "plan", "record"]),
-    ("report", &["units", "plan", "record", "diagnose"]),
+    ("report", &["units", "plan", "page", "record", "diagnose"]),
+    ("doctor", &["units", "isolate", "target", "drive", "fleet"]),
+    ("init", &["units", "timeline", "profile", "drive", "doctor"]),
+    ("dashboard", &["units", "page", "record", "diagnose"]),
     (
         "soak",
         &[
@@ -29,15 +33,30 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "units", "profile", "plan", "timeline", "isolate", "target", "drive", "fleet",
-            "observe", "record", "diagnose", "report", "soak",
+            "units",
+            "profile",
+            "plan",
+            "timeline",
+            "isolate",
+            "target",
+            "drive",
+            "fleet",
+            "observe",
+            "record",
+            "diagnose",
+            "report",
+            "dashboard",
+            "doctor",
+            "init",
+            "soak",
         ],
     ),
 ];
 
 /// Modules that never wait for a runtime.
 const WITHOUT_TOKIO: &[&str] = &[
-    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "diagnose", "report",
+    "units", "profile", "plan", "timeline", "drive", "fleet", "record", "page", "diagnose",
+    "report", "doctor", "init",
 ];
 
 #[test]

@@ -44,6 +44,7 @@ fn launch(server: &Path, dir: &Path) -> Launch {
         dir: None,
         log: dir.join("target.log"),
         log_limit: ByteSize(1 << 20),
+        memory_limit: None,
         huge_pages: false,
     }
 }

@@ -58,6 +58,26 @@ process.stdin.on("data", (data) => {
 });
 "#;
 
+const JAVA: &str = r#"
+import java.io.*;
+import java.util.*;
+public class Keep {
+  public static void main(String[] arguments) throws Exception {
+    List<byte[]> kept = new ArrayList<>();
+    BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
+    System.out.println("ready");
+    for (String line; (line = in.readLine()) != null; ) {
+      String[] words = line.split(" ");
+      for (int i = 0; i < Integer.parseInt(words[1]); i++) {
+        byte[] one = new byte[1000];
+        if (words[0].equals("keep")) kept.add(one);
+      }
+      System.out.println("done");
+    }
+  }
+}
+"#;
+
 /// A process that is told what to do on its standard input.
 struct Told {
     child: Child,
@@ -126,10 +146,8 @@ fn heap(sample: &Sample) -> RuntimeHeap {
 }
 
 fn has(tool: &str) -> bool {
-    let found = Command::new(tool)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
+    let asks = if tool == "jcmd" { "-h" } else { "--version" };
+    let found = Command::new(tool).arg(asks).stdout(Stdio::null()).status();
     let has = found.is_ok_and(|status| status.success());
     if !has {
         eprintln!("SKIPPED: {tool} is not here");
@@ -245,6 +263,19 @@ fn a_node_that_runs_already_is_asked_by_its_inspector() {
         .live_bytes
         .abs_diff(before + kept);
     assert!(left < 100_000, "{left} B of garbage");
+}
+
+#[test]
+fn a_java_is_asked_by_jcmd() {
+    if !has("javac") || !has("jcmd") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("Keep.java");
+    std::fs::write(&source, JAVA).unwrap();
+    let mut target = Told::start(Command::new("java").arg(&source));
+    let observer = target.observed(RuntimeConfig::Auto(None));
+    what_is_kept_is_seen_and_what_is_garbage_is_not(&mut target, &observer);
 }
 
 #[test]

@@ -72,13 +72,7 @@ impl Target {
     /// A few streams that leave after their first event; the report, and what was said on stderr.
     fn churn(&self, scheme: &str, args: &[&str]) -> (Value, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_sse-soak"))
-            .args([
-                "churn",
-                "--rate=20",
-                "--for=500ms",
-                "--format=json",
-                "--quiet",
-            ])
+            .args(["churn", "--rate=5", "--for=2s", "--format=json", "--quiet"])
             .arg(format!(
                 "--url={scheme}://{}/events?interval_ms=20",
                 self.addr

@@ -155,7 +155,7 @@ impl FromStr for LogLevel {
     }
 }
 
-/// One `NAME[=every:N]` as written; [`Defects`] is what they mean together.
+/// One `NAME[=every:N][+bytes:N]` as written; [`Defects`] is what they mean together.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct DefectSpec(pub String);
@@ -214,8 +214,8 @@ macro_rules! settings {
                 #[arg(long, env = $switch_env, help = $switch_help, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
                 pub $switch: Option<bool>,
             )*
-            /// A planted leak, `NAME` or `NAME=every:N` (one in N); repeatable, several at once.
-            #[arg(long, env = "TARGET_DEFECT", value_delimiter = ',', value_name = "NAME[=every:N]")]
+            /// A planted leak, `NAME` or `NAME=every:N` (one in N), for some also `NAME=bytes:N` or both joined by `+`; repeatable, several at once.
+            #[arg(long, env = "TARGET_DEFECT", value_delimiter = ',', value_name = "NAME[=every:N][+bytes:N]")]
             #[serde(default)]
             pub defect: Vec<DefectSpec>,
         }

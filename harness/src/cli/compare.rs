@@ -36,6 +36,7 @@ pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<Exit> {
     print(&report::render_comparison(
         arguments.format.into(),
         &comparison,
+        [&before, &after],
     ))?;
     let any = |change| {
         comparison

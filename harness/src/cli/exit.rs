@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use crate::{
-    diagnose::compare::Incomparable, profile::ProfileError, soak::SoakError, target::TargetError,
+    dashboard::DashboardError, diagnose::compare::Incomparable, profile::ProfileError,
+    soak::SoakError, target::TargetError,
 };
 
 /// How the program ends.
@@ -91,7 +92,11 @@ pub(super) struct Usage(pub(super) String);
 
 /// The exit code of an error.
 pub(super) fn of(error: &anyhow::Error) -> Exit {
-    if error.is::<ProfileError>() || error.is::<Usage>() || error.is::<Incomparable>() {
+    if error.is::<ProfileError>()
+        || error.is::<Usage>()
+        || error.is::<Incomparable>()
+        || error.is::<DashboardError>()
+    {
         return Exit::BadUsage;
     }
     match error.downcast_ref::<SoakError>() {

@@ -3,17 +3,24 @@
 //! In: arguments. Out: text on standard output (the verdict), progress and complaints on standard error, an [`Exit`].
 //! Start at [`main`]. Every error of a stage is printed once, as a chain, here.
 
+mod adaptive;
 mod carriage;
 mod compare;
 mod diagnose;
+mod doctor;
 mod exit;
+mod init;
 mod load;
+mod look;
+mod paint;
 mod plan;
 mod prepare;
 mod progress;
 mod report;
 mod run;
 mod signals;
+mod so_far;
+mod tui;
 mod worker;
 
 use std::{
@@ -55,6 +62,10 @@ enum Command {
     Diagnose(diagnose::DiagnoseArguments),
     /// What changed from one run to another, per factor, with intervals.
     Compare(compare::CompareArguments),
+    /// Write a profile for your server: asks it a few questions, and guesses the rest.
+    Init(init::InitArguments),
+    /// What this machine, and a target on it, allow; what each limit costs a measurement, and how to lift it.
+    Doctor(doctor::DoctorArguments),
     /// Make a report of a recording again.
     Report(report::ReportArguments),
     /// Play a part of a load, as told on standard input: what a run starts of itself.
@@ -92,6 +103,8 @@ pub fn main() -> ExitCode {
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Diagnose(arguments) => diagnose::diagnose(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Init(arguments) => init::init(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Worker => worker::worker(),
     };

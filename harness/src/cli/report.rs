@@ -29,6 +29,8 @@ pub(super) enum Format {
     Junit,
     /// The findings, a line each.
     Csv,
+    /// One page for a browser that needs nothing else.
+    Html,
 }
 
 impl From<Format> for report::Format {
@@ -39,6 +41,7 @@ impl From<Format> for report::Format {
             Format::Json => Self::Json,
             Format::Junit => Self::Junit,
             Format::Csv => Self::Csv,
+            Format::Html => Self::Html,
         }
     }
 }

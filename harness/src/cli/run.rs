@@ -1,7 +1,10 @@
 //! `sse-soak run`: run a profile, record it, judge the recording.
 
 use std::{
-    env, fs,
+    cell::RefCell,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -12,23 +15,23 @@ use toml::Spanned;
 
 use super::{
     Exit,
+    adaptive::{self, AdaptiveArguments, Course},
     carriage::{CarriageArguments, warn},
     exit::Usage,
-    isolate,
+    isolate, look, paint,
     prepare::prepare,
     print, profile_path,
-    progress::ProgressLine,
+    progress::{ProgressLine, Show},
     refuse_remote,
     report::Format,
     say, signals,
 };
 use crate::{
-    diagnose,
-    plan::Plan,
-    profile::{Profile, RuntimeSpec},
+    diagnose, plan,
+    profile::{Instrument, Profile, RuntimeSpec},
     record::{Recording, files},
     report,
-    soak::{self, EndReason, Setup, Stop},
+    soak::{self, EndReason, Setup, SoakError, Stop},
 };
 
 /// Programs of the reference server, which take `--defect`.
@@ -37,7 +40,8 @@ const REFERENCE: [&str; 2] = ["target-jemalloc", "target-dhat"];
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// A profile: a path, or the name of one in soak-profiles/.
-    profile: PathBuf,
+    #[arg(value_name = "PROFILE")]
+    plan: PathBuf,
     /// Where the target listens, instead of the profile's: http://HOST:PORT, or https://…
     #[arg(long)]
     url: Option<String>,
@@ -55,9 +59,11 @@ pub(super) struct RunArguments {
     /// Another seed than the profile's.
     #[arg(long)]
     seed: Option<u64>,
-    /// A planted leak for the reference server, NAME or NAME=every:N; may be given several times.
+    /// A planted leak for the reference server, NAME, NAME=every:N (one unit in N), for some NAME=bytes:N; may be given several times.
     #[arg(long, value_name = "NAME")]
     defect: Vec<String>,
+    #[command(flatten)]
+    adaptive: AdaptiveArguments,
     /// Load a target that is not on this machine. Only for servers that are yours.
     #[arg(long)]
     allow_remote: bool,
@@ -68,9 +74,21 @@ pub(super) struct RunArguments {
     /// instead of 4 MB. The target reaches nothing outside then.
     #[arg(long)]
     isolate: bool,
-    /// No progress line.
+    /// Which lines keep what: windows of the target's own allocation profiler after the judged part of the run. Takes a target with
+    /// that profiler behind its admin listener.
+    #[arg(long, value_enum, value_name = "INSTRUMENT")]
+    profile: Option<Profiler>,
+    /// The repository that stacks are shown in; if not given, the one that the target was built from.
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
+    #[command(flatten)]
+    look: look::LookArguments,
+    /// No progress, but for alarms.
     #[arg(long, short)]
     quiet: bool,
+    /// A full screen while it runs: memory and streams over time, what is known of every factor so far.
+    #[arg(long, conflicts_with = "quiet")]
+    tui: bool,
     /// How the verdict is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -82,12 +100,14 @@ pub(super) struct RunArguments {
 /// The runtimes that can be asked.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Runtime {
-    /// Python that we start, and Node.
+    /// Python that we start, Node, and Java.
     Auto,
     /// Python; if it runs already, by a debugger (gdb).
     Python,
     /// Node, by its inspector (SIGUSR1).
     Node,
+    /// The JVM, by `jcmd`.
+    Java,
     /// Leave it alone.
     None,
 }
@@ -98,12 +118,14 @@ impl From<Runtime> for RuntimeSpec {
             Runtime::Auto => Self::Auto,
             Runtime::Python => Self::Python,
             Runtime::Node => Self::Node,
+            Runtime::Java => Self::Java,
             Runtime::None => Self::None,
         }
     }
 }
 
 pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
+    let door = arguments.look.open()?; // before a private network is entered: viewers stay outside
     let setup = setup(arguments)?;
     if let Some(url) = &setup.profile.target.url {
         refuse_remote(url.get_ref(), arguments.allow_remote)?;
@@ -112,24 +134,53 @@ pub(super) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
     warn(tls.is_some_and(|tls| tls.get_ref().insecure));
     let stop = Stop::default();
     signals::listen(stop.clone()).context("cannot listen for signals")?;
-    let mut line = ProgressLine::new(arguments.quiet);
     if !arguments.quiet {
         say(&format!(
             "recording to {}, at most {} s",
             setup.out.display(),
-            setup.plan.longest().as_secs()
+            setup.longest().as_secs()
         ));
     }
-    let ended = soak::run(&setup, &stop, &mut |progress| line.show(progress));
-    line.end();
+    let show = match (arguments.quiet, arguments.tui) {
+        (true, _) => Show::Quiet,
+        (false, true) => Show::Screen,
+        (false, false) => Show::Line,
+    };
+    let mut line = ProgressLine::new(show, &setup.out);
+    let dashboard = arguments.look.start(door, &setup, &stop)?;
+    let ended = play(&setup, &stop, &mut line, arguments.quiet);
     let ended = ended.inspect_err(|_| say_what_is_kept(&setup.out))?;
     let judged = judge(&setup.out, arguments.format)?;
+    look::close(dashboard, &setup.out);
     Ok(match ended {
         EndReason::TargetDied => Exit::TargetDied,
         EndReason::Alarm | EndReason::Stopped => Exit::Alarm,
         EndReason::Interrupted => Exit::Inconclusive,
         EndReason::Finished | EndReason::Failed => judged,
     })
+}
+
+/// Plays it, with the progress line between what is told of its course.
+fn play(
+    setup: &Setup,
+    stop: &Stop,
+    line: &mut ProgressLine,
+    quiet: bool,
+) -> Result<EndReason, SoakError> {
+    let line = RefCell::new(line);
+    let mut course = Course::of(setup);
+    let mut tell = |text: &str| {
+        line.borrow_mut().end();
+        say(text);
+    };
+    let ended = soak::run(
+        setup,
+        stop,
+        &mut |progress| line.borrow_mut().show(progress),
+        &mut || course.onward(quiet, &mut tell),
+    );
+    line.borrow_mut().end();
+    ended
 }
 
 /// A run that failed half-way still recorded something.
@@ -148,30 +199,52 @@ pub(super) fn judge(folder: &Path, format: Format) -> anyhow::Result<Exit> {
     let findings = diagnose::judge(&recording);
     report::write_all(folder, &recording, &findings)
         .with_context(|| format!("cannot write the reports into {}", folder.display()))?;
-    print(&report::render(
-        format.into(),
-        &recording,
-        &findings,
-        folder,
-    ))?;
-    Ok(Exit::from_code(findings.exit_code))
+    let exit = Exit::from_code(findings.exit_code);
+    let text = report::render(format.into(), &recording, &findings, folder);
+    let text = if format == Format::Text {
+        paint::verdict(&text, exit)
+    } else {
+        text
+    };
+    print(&text)?;
+    Ok(exit)
+}
+
+/// An allocation profiler, as the command line names it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Profiler {
+    /// None, whatever the profile says.
+    None,
+    /// Samples by jemalloc.
+    Jemalloc,
+    /// Every allocation by dhat: exact, and 9 to 20 times slower in a window.
+    Dhat,
 }
 
 fn setup(arguments: &RunArguments) -> anyhow::Result<Setup> {
-    let mut profile = Profile::read(&profile_path(&arguments.profile))?;
+    let mut profile = Profile::read(&profile_path(&arguments.plan))?;
     overrule(&mut profile, arguments)?;
     prepare(&profile)?;
-    let plan = Plan::new(&profile, arguments.seed.unwrap_or(profile.seed));
+    let seed = arguments.seed.unwrap_or(profile.seed);
+    let adaptive = arguments.adaptive.asked(&mut profile, seed)?;
+    let plan = adaptive::first_plan(&profile, seed, adaptive.as_ref());
     let out = run_directory(&arguments.out, &profile.name);
     let isolated = isolate(
         arguments.isolate || profile.target.isolate,
         profile.target.command.is_some(),
     )?;
+    let windows = if profile.allocations.instrument == Instrument::None {
+        vec![]
+    } else {
+        plan::windows(&profile, &plan)
+    };
     Ok(Setup {
         profile,
         plan,
+        windows,
         out,
         isolated,
+        adaptive,
         command: env::args().collect(),
     })
 }
@@ -201,11 +274,32 @@ fn overrule(profile: &mut Profile, arguments: &RunArguments) -> Result<(), Usage
         target.command = None;
         target.ready_file = None;
     }
+    if let Some(profiler) = arguments.profile {
+        profile.allocations.instrument = match profiler {
+            Profiler::None => Instrument::None,
+            Profiler::Jemalloc => Instrument::Jemalloc,
+            Profiler::Dhat => Instrument::Dhat,
+        };
+    }
     if !arguments.command.is_empty() {
         target.command = Some(Spanned::new(0..0, arguments.command.clone()));
         target.ready_file = None;
     }
+    exact_reference(profile);
     plant(profile, &arguments.defect)
+}
+
+/// The reference server is two programs, one for each profiler: the one that fits is started.
+fn exact_reference(profile: &mut Profile) {
+    if profile.allocations.instrument != Instrument::Dhat {
+        return;
+    }
+    if let Some(command) = &mut profile.target.command
+        && let Some(program) = command.get_mut().first_mut()
+        && Path::new(program.as_str()).file_name() == Some(OsStr::new(REFERENCE[0]))
+    {
+        *program = program.replace(REFERENCE[0], REFERENCE[1]);
+    }
 }
 
 fn plant(profile: &mut Profile, defects: &[String]) -> Result<(), Usage> {

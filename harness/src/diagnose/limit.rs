@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     profile::{Account, Forecast as Asked, Limit},
     record::{Recording, Series, Table},
-    units::bytes,
+    units::{Factor, bytes},
 };
 
 use super::{
@@ -26,6 +26,10 @@ pub fn findings(recording: &Recording, judgement: &Judgement) -> Option<Finding>
         let text = "no forecast: the limit, or what counts against it, was not read";
         return Some(Finding::plain(Statement::Beside, text));
     };
+    let is_asked = asked.rates.values().any(|rate| rate.get() > 0.0);
+    if !is_asked && !look.leaks.contains(&Factor::Time) {
+        return None; // nothing comes, and nothing grows by itself: there is only the limit, for whoever else asks
+    }
     let production = Production {
         rates: asked
             .rates

@@ -12,6 +12,7 @@
 //!
 //! Cost: a day's soak (287 rows, six looks) is judged in 0.1 s, and its 86,400 seconds are read in as much again.
 //! Never acts on a verdict and never writes one: that is the business of the report and of the command line.
+pub mod adaptive;
 pub mod assay;
 pub mod backlog;
 pub mod cleanup;
@@ -31,6 +32,7 @@ pub mod limit;
 pub mod observations;
 pub mod outlook;
 pub mod recording;
+pub mod response;
 pub mod rests;
 pub mod run;
 pub mod sequence;
@@ -49,4 +51,4 @@ mod simulation;
 #[cfg(test)]
 mod synthetic;
 
-pub use recording::{judge, judge_evidence, tolerance};
+pub use recording::{judge, judge_evidence, judge_from, tolerance};

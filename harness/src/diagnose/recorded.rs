@@ -61,6 +61,7 @@ impl Recorded {
             events: self.events(),
             latency: Table::default(),
             steps: Table::default(),
+            stacks: None,
             complaints: Vec::new(),
         }
     }

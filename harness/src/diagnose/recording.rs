@@ -53,6 +53,12 @@ const COUNTERS: [(Signal, Series); 2] = [
 
 /// Judges a recording: memory and counters by the method, then how the run ended and what was not cleaned up.
 pub fn judge(recording: &Recording) -> Findings {
+    judge_from(recording, Signal::Allocated)
+}
+
+/// The same as if memory had only been read by this signal, and by those that are believed less: what would have been known without an
+/// allocator's statistics?
+pub fn judge_from(recording: &Recording, best: Signal) -> Findings {
     if recording.manifest.kind == run::KIND_CLEANUP {
         return Findings::new(forgotten::findings(recording))
             .with(run::findings(recording))
@@ -62,7 +68,7 @@ pub fn judge(recording: &Recording) -> Findings {
         return staircase::judge(recording);
     }
     let rows = Rows::of(recording);
-    let evidence = gathered(recording, &rows);
+    let evidence = gathered(recording, &rows, best);
     let rules = rules(recording);
     let judgement = verdict::judge(&evidence, &rules);
     finding::findings(&evidence, &judgement, &rules)
@@ -137,12 +143,18 @@ pub fn tolerance(recording: &Recording) -> Tolerance {
 
 /// What a recording has to say.
 pub fn evidence(recording: &Recording) -> Evidence {
-    gathered(recording, &Rows::of(recording))
+    evidence_from(recording, Signal::Allocated)
 }
 
-fn gathered(recording: &Recording, rows: &Rows<'_>) -> Evidence {
+/// The same as if memory had only been read by this signal, and by those that are believed less.
+pub fn evidence_from(recording: &Recording, best: Signal) -> Evidence {
+    gathered(recording, &Rows::of(recording), best)
+}
+
+fn gathered(recording: &Recording, rows: &Rows<'_>, best: Signal) -> Evidence {
     let memory: Vec<Memory> = MEMORY
         .into_iter()
+        .filter(|(signal, _)| *signal >= best)
         .filter_map(|(signal, series)| {
             Some(Memory {
                 signal,
@@ -170,6 +182,7 @@ fn gathered(recording: &Recording, rows: &Rows<'_>) -> Evidence {
         rests: rows.rests(),
         waiting: best.and_then(|(signal, series)| rows.waiting(signal, series, recording)),
         envelope: envelope(recording, rows).filter(|_| kind(recording) != Kind::Soak),
+        looks: rows.looks(recording),
         memory,
     }
 }
@@ -220,6 +233,22 @@ impl<'a> Rows<'a> {
             rests,
             generations,
         }
+    }
+
+    /// When an assay was looked at before its end, seconds since row 0.
+    fn looks(&self, recording: &Recording) -> Vec<f64> {
+        let facts = recording.manifest.plan.adaptive.as_ref();
+        let looks = facts.map_or(&[][..], |facts| &facts.looks);
+        let number = |name: &str, row: usize| self.table.number(name, row);
+        let last = self.cycles.last().and_then(|row| number("cycle", *row));
+        let at = |cycles: &u32| {
+            let cycle = f64::from(*cycles) - 1.0;
+            let is_in = |row: &&usize| number("cycle", **row).is_some_and(|c| c <= cycle);
+            let row = self.cycles.iter().rfind(is_in)?;
+            let since = number("t_s", *row)? - number("t_s", *self.cycles.first()?)?;
+            last.is_some_and(|last| cycle + 0.5 < last).then_some(since)
+        };
+        looks.iter().filter_map(at).collect()
     }
 
     /// A column at some rows, missing values as `NaN`; `None` if it was never read.

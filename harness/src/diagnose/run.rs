@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     record::Recording,
-    units::{Factor, Leave, grouped},
+    units::{Factor, Leave, bytes, grouped},
 };
 
 /// From this share of failed connections on, the doses were not what was planned.
@@ -26,6 +26,7 @@ pub const KIND_CLEANUP: &str = "cleanup";
 pub fn findings(recording: &Recording) -> Vec<Finding> {
     let mut all: Vec<Finding> = end(recording)
         .into_iter()
+        .chain(killed(recording))
         .chain(failures(recording))
         .chain(alarms(recording))
         .collect();
@@ -78,6 +79,31 @@ fn end(recording: &Recording) -> Option<Finding> {
             )),
         },
     }
+}
+
+/// The kernel killed processes for want of memory, and the head of the tree lived on: workers of a supervisor.
+fn killed(recording: &Recording) -> Option<Finding> {
+    let samples = &recording.samples;
+    let numbers = |name: &str| {
+        let all = samples.numbers(name).unwrap_or_default().iter().copied();
+        all.filter(|value| value.is_finite())
+    };
+    let kills = "cgroup_oom_kills_total";
+    let killed = numbers(kills).next_back()? - numbers(kills).next()?;
+    if killed < 0.5 {
+        return None;
+    }
+    let most = numbers("cgroup_bytes").fold(0.0, f64::max);
+    let limit = match numbers("cgroup_limit_bytes").next_back() {
+        Some(limit) => format!("its limit is {}", bytes(limit)),
+        None => "it has no limit of its own".into(),
+    };
+    let text = format!(
+        "the kernel killed {} processes of the target's control group for want of memory: it had used {} at most when looked at, {limit}",
+        whole(killed),
+        bytes(most)
+    );
+    Some(Finding::plain(Statement::TargetDied, text))
 }
 
 /// Alarms that did not end the run, beside the verdict.

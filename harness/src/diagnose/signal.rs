@@ -29,6 +29,15 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Every signal that is memory, the most believed first.
+    pub const MEMORY: [Self; 5] = [
+        Self::Allocated,
+        Self::Heap,
+        Self::PssAnon,
+        Self::RssAnon,
+        Self::Rss,
+    ];
+
     /// What an innocent server may keep per dosed cycle, and more of a factor than this is asked of a leak. Divided by the usual
     /// dose it widens every interval and is subtracted before every test: a result can be *significant* below it (the noise of
     /// an exact signal may be zero) but not *meaningful*.

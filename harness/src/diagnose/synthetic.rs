@@ -70,6 +70,10 @@ pub(super) enum Shape {
     Cache(Factor, f64, f64),
     /// A collector that has run a random while ago: up to so many bytes.
     SawTooth(f64),
+    /// Load that is not ours comes and goes: so many bytes up and down, once in so many cycles.
+    Wave(f64, f64),
+    /// A job that runs every so many cycles, and holds so many bytes while it is read.
+    Job(f64, usize),
     /// Bytes per second, whatever happens.
     Drip(f64),
     /// So many bytes once per cycle in which a factor was given, however much: a buffer, a table's entry.
@@ -334,6 +338,14 @@ impl Synthetic {
                     }
                     Shape::Cache(factor, bytes, most) => bytes * of(factor).min(most),
                     Shape::SawTooth(bytes) => bytes * random.random::<f64>(),
+                    Shape::Wave(bytes, cycles) => {
+                        let turns = (count(row) + self.seed as f64) / cycles;
+                        bytes * (std::f64::consts::TAU * turns).sin()
+                    }
+                    Shape::Job(bytes, every) => {
+                        let is_on = (row + (self.seed % 16) as usize).is_multiple_of(every);
+                        bytes * f64::from(u8::from(is_on))
+                    }
                     Shape::Drip(bytes) => bytes * seconds[row],
                     Shape::PerDose(factor, bytes) => bytes * doses(factor),
                     Shape::Leftovers(factor, bytes) => {

@@ -10,7 +10,9 @@ use crate::{
 };
 
 use super::{
+    carriers::Lane,
     connection::{Connection, Patience},
+    h2::{Code, hpack::Field},
     leave::{self, Reading},
     line::{Line, More},
     pacer::{Opening, Stays},
@@ -29,7 +31,7 @@ const SLOW_TICK: Duration = Duration::from_millis(250);
 /// A client that is connecting or connected.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) line: Line,
+    pub(super) carried: Carried,
     pub(super) connection: Connection,
     pub(super) leave: Leave,
     /// `For` until its stay begins, then `Until`.
@@ -46,6 +48,15 @@ pub(super) struct Client {
     shaper: Option<Box<Shaper>>,
     /// It has read an answer, and thinks until then.
     thinks_until: Option<Elapsed>,
+}
+
+/// What carries a client.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// A line of its own: HTTP/1.1.
+    Alone(Line),
+    /// A stream among others: HTTP/2.
+    Among(Lane),
 }
 
 /// What the poll watches for.
@@ -82,9 +93,9 @@ pub(super) enum Drained {
 }
 
 impl Client {
-    pub(super) fn new(line: Line, connection: Connection, opening: &Opening) -> Self {
+    pub(super) fn new(carried: Carried, connection: Connection, opening: &Opening) -> Self {
         Self {
-            line,
+            carried,
             connection,
             leave: opening.leave,
             stays: opening.stays,
@@ -95,6 +106,14 @@ impl Client {
             stands: false,
             shaper: None,
             thinks_until: None,
+        }
+    }
+
+    /// Its own line; `None` over HTTP/2.
+    pub(super) fn line(&mut self) -> Option<&mut Line> {
+        match &mut self.carried {
+            Carried::Alone(line) => Some(line),
+            Carried::Among(_) => None,
         }
     }
 
@@ -119,10 +138,13 @@ impl Client {
     ) -> Result<(), Trouble> {
         let addr = world.addr;
         let failed = |source| Trouble::Connect { addr, source };
-        if let Some(source) = self.line.socket().take_error().map_err(failed)? {
+        let Carried::Alone(line) = &self.carried else {
+            return Ok(());
+        };
+        if let Some(source) = line.socket().take_error().map_err(failed)? {
             return Err(failed(source));
         }
-        match self.line.socket().peer_addr() {
+        match line.socket().peer_addr() {
             Ok(_) => self.connected(now, world),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             Err(error) => Err(failed(error)),
@@ -140,6 +162,10 @@ impl Client {
 
     fn ask(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
         self.connection.ask(now, world)?;
+        if let Carried::Among(lane) = self.carried {
+            self.ask_among(lane, now, world);
+            return Ok(());
+        }
         let request = std::mem::take(&mut world.request);
         if let Some(shaper) = &mut self.shaper {
             shaper.wants_to_send(now);
@@ -154,6 +180,48 @@ impl Client {
         sent
     }
 
+    /// Asks on a stream of its own.
+    fn ask_among(&mut self, lane: Lane, now: Elapsed, world: &mut World) {
+        let ends = self.ends_its_request(world.body.is_empty(), world);
+        let World {
+            carriers,
+            request,
+            body,
+            ..
+        } = world;
+        let Some(carriers) = carriers else { return };
+        let sent = carriers.request(lane, request, body, ends);
+        if sent < body.len() {
+            self.connection.keep_unsent(&body[sent..]);
+        } else {
+            self.sent(now, world);
+        }
+    }
+
+    /// Over HTTP/2 a request says that nothing follows it. Who is to close this half of its stream later leaves that out, if the server
+    /// need not wait for the end of a body.
+    fn ends_its_request(&self, has_no_body: bool, world: &World) -> bool {
+        let closes_later = self.leave == Leave::HalfClose && self.connection.is_in_last(world);
+        !(closes_later && has_no_body)
+    }
+
+    /// Goes on with a body over HTTP/2.
+    fn send_rest_among(&mut self, lane: Lane, now: Elapsed, world: &mut World) {
+        let rest = self.connection.take_unsent();
+        let carriers = world.carriers.as_mut();
+        let sent = carriers.map_or(0, |carriers| carriers.send(lane, &rest, true));
+        if sent < rest.len() {
+            self.connection.keep_unsent(&rest[sent..]);
+        } else {
+            self.sent(now, world);
+        }
+    }
+
+    fn sent(&mut self, now: Elapsed, world: &World) {
+        self.connection.sent(now, world);
+        self.note_standing(world);
+    }
+
     fn may_send(&mut self, now: Elapsed) -> bool {
         let shaper = self.shaper.as_mut();
         shaper.is_none_or(|shaper| shaper.lets_send(now))
@@ -161,6 +229,10 @@ impl Client {
 
     /// Goes on sending a request that the socket did not take at once, or that had to wait.
     pub(super) fn send_rest(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        if let Carried::Among(lane) = self.carried {
+            self.send_rest_among(lane, now, world);
+            return Ok(());
+        }
         if !self.may_send(now) {
             return Ok(());
         }
@@ -169,8 +241,11 @@ impl Client {
     }
 
     fn send(&mut self, mut request: &[u8], now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        let Carried::Alone(line) = &mut self.carried else {
+            return Ok(());
+        };
         while !request.is_empty() {
-            match self.line.write(request) {
+            match line.write(request) {
                 Ok(length) => request = &request[length..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -180,7 +255,7 @@ impl Client {
                 Err(error) => return Err(Trouble::of_socket(error)),
             }
         }
-        match self.line.flush() {
+        match line.flush() {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.connection.keep_unsent(&[]);
@@ -188,9 +263,60 @@ impl Client {
             }
             Err(error) => return Err(Trouble::of_socket(error)),
         }
-        self.connection.sent(now, world);
-        self.note_standing(world);
+        self.sent(now, world);
         Ok(())
+    }
+
+    /// The head of an answer over HTTP/2.
+    pub(super) fn hear_head(
+        &mut self,
+        fields: &[Field],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        if self.reading(world) == Reading::Never {
+            return Ok(());
+        }
+        self.connection.receive_head(fields, now, world)?;
+        self.progress(now, world)
+    }
+
+    /// A part of an answer over HTTP/2. It is off the socket in any case; the window is what the server sees.
+    pub(super) fn hear(
+        &mut self,
+        data: &[u8],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        let reading = self.reading(world);
+        if reading == Reading::Never {
+            return Ok(());
+        }
+        Tally::add(&world.tally.bytes, data.len() as u64);
+        self.connection.receive(data, now, world)?;
+        if let (Reading::AsItComes, Carried::Among(lane)) = (reading, &self.carried)
+            && let Some(carriers) = &mut world.carriers
+        {
+            carriers.read(*lane);
+        }
+        self.progress(now, world)
+    }
+
+    /// The end of an answer over HTTP/2.
+    pub(super) fn hear_end(&mut self, now: Elapsed, world: &mut World) -> Result<(), Trouble> {
+        if self.reading(world) == Reading::Never {
+            return Ok(());
+        }
+        self.connection.end_of_answer(world)?;
+        self.progress(now, world)
+    }
+
+    /// The server ended its stream.
+    pub(super) fn hear_reset(&self, code: Code) -> Result<(), Trouble> {
+        if self.connection.is_over() {
+            return Ok(());
+        }
+        Err(Trouble::StreamReset(code))
     }
 
     /// Reads what is there, as far as this client reads at all. `closed`: the server has closed its side.
@@ -223,7 +349,10 @@ impl Client {
         now: Elapsed,
         world: &mut World,
     ) -> Result<Drained, Trouble> {
-        let available = rustix::io::ioctl_fionread(self.line.socket());
+        let Carried::Alone(line) = &self.carried else {
+            return Ok(Drained::Yes);
+        };
+        let available = rustix::io::ioctl_fionread(line.socket());
         let available = available.map_err(|error| Trouble::of_socket(error.into()))?;
         if let Some(shaper) = &mut self.shaper {
             shaper.noticed(available, closed, now);
@@ -286,17 +415,25 @@ impl Client {
         let is_due = self.connection.heard() + every <= now;
         if self.reading(world) == Reading::Paced && is_due {
             self.connection.listen(now);
-            self.read_once(length.min(buffer.len()), buffer, now, world)?;
+            match (&self.carried, &mut world.carriers) {
+                (Carried::Among(lane), Some(carriers)) => carriers.give(*lane, length),
+                _ => {
+                    self.read_once(length.min(buffer.len()), buffer, now, world)?;
+                }
+            }
         }
         Ok(())
     }
 
     /// For a client that does not read: whether the server broke the connection.
     pub(super) fn check_broken(&self, broken: bool) -> Result<(), Trouble> {
+        let Carried::Alone(line) = &self.carried else {
+            return Ok(());
+        };
         if !broken {
             return Ok(());
         }
-        match self.line.socket().take_error() {
+        match line.socket().take_error() {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => Err(Trouble::of_socket(error)),
         }
@@ -310,7 +447,10 @@ impl Client {
         now: Elapsed,
         world: &mut World,
     ) -> Result<More, Trouble> {
-        let got = match self.line.read(length, buffer, &mut world.scratch) {
+        let Carried::Alone(line) = &mut self.carried else {
+            return Ok(More::NotNow);
+        };
+        let got = match line.read(length, buffer, &mut world.scratch) {
             Ok(got) => got,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(More::Likely),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(More::NotNow),
@@ -353,7 +493,7 @@ impl Client {
         let is_far = self.connection.has_event() && self.connection.is_in_last(world);
         if is_far && !matches!(self.leave, Leave::Early | Leave::Stall) {
             self.begin_stay(now);
-            self.half_close();
+            self.half_close(world);
         }
         Ok(())
     }
@@ -375,10 +515,14 @@ impl Client {
         }
     }
 
-    fn half_close(&mut self) {
+    fn half_close(&mut self, world: &mut World) {
         if self.leave == Leave::HalfClose && !self.half_closed && !self.connection.is_over() {
             self.half_closed = true;
-            self.line.half_close();
+            match (&mut self.carried, &mut world.carriers) {
+                (Carried::Alone(line), _) => line.half_close(),
+                (Carried::Among(lane), Some(carriers)) => carriers.finish(*lane),
+                (Carried::Among(_), None) => {}
+            }
         }
     }
 
@@ -415,6 +559,9 @@ impl Client {
     }
 
     pub(super) fn wants_watch(&self, world: &World) -> Watch {
+        if matches!(self.carried, Carried::Among(_)) {
+            return Watch::Nothing;
+        }
         if !self.connection.has_asked() {
             return Watch::Both;
         }
@@ -426,7 +573,11 @@ impl Client {
 
     /// Whether this trouble is only the server's answer to our half close: it may take it for a goodbye.
     pub(super) fn takes_for_goodbye(&self, trouble: &Trouble) -> bool {
-        self.half_closed && matches!(trouble, Trouble::Closed(_) | Trouble::Reset)
+        self.half_closed
+            && matches!(
+                trouble,
+                Trouble::Closed(_) | Trouble::Reset | Trouble::StreamReset(_)
+            )
     }
 
     /// Whether its way ends now: `Ok(true)` as planned, `Err` because the server ended it first.
@@ -524,22 +675,27 @@ impl Client {
 
     /// Leaves in its planned way. The socket closes when `self` is dropped.
     pub(super) fn say_goodbye(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) {
+        let Carried::Alone(line) = &mut self.carried else {
+            return; // its carrier says it: by the stream's end
+        };
         match self.leave {
-            Leave::Rst => self.line.abort_on_close(),
+            Leave::Rst => line.abort_on_close(),
             Leave::Stall => {}
             Leave::Early => {
                 let World { scratch, tally, .. } = world;
-                leave::drain(&mut self.line, buffer, scratch, |bytes| {
+                leave::drain(line, buffer, scratch, |bytes| {
                     Tally::add(&tally.bytes, bytes.len() as u64);
                 });
-                self.line.say_goodbye();
+                line.say_goodbye();
             }
             Leave::Vanish => {
                 self.hear_out(buffer, now, world);
             }
             Leave::Complete | Leave::Fin | Leave::Slow | Leave::HalfClose | Leave::Orphan => {
                 self.hear_out(buffer, now, world);
-                self.line.say_goodbye();
+                if let Some(line) = self.line() {
+                    line.say_goodbye();
+                }
             }
         }
     }
@@ -551,11 +707,14 @@ impl Client {
 
     /// Reads what is there; events in it count, and nothing after an error does. False if there was one.
     fn hear_out(&mut self, buffer: &mut [u8], now: Elapsed, world: &mut World) -> bool {
+        let Carried::Alone(line) = &mut self.carried else {
+            return true; // whatever came was heard
+        };
         let connection = &mut self.connection;
         let mut is_sound = true;
         // Taken out of the world, which the conversation needs at the same time.
         let mut scratch = std::mem::take(&mut world.scratch);
-        leave::drain(&mut self.line, buffer, &mut scratch, |bytes| {
+        leave::drain(line, buffer, &mut scratch, |bytes| {
             Tally::add(&world.tally.bytes, bytes.len() as u64);
             is_sound = is_sound && connection.receive(bytes, now, world).is_ok();
         });
@@ -565,7 +724,7 @@ impl Client {
 }
 
 /// How many bytes a slow reader reads at a time, and how often.
-fn slow_step(bytes_per_second: u32) -> (usize, Duration) {
+pub(super) fn slow_step(bytes_per_second: u32) -> (usize, Duration) {
     let ticks_per_second = 4;
     if bytes_per_second < ticks_per_second {
         return (1, Duration::from_secs(1) / bytes_per_second.max(1));

@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     capture::{Gathering, MOST_KEPT, PreparedCapture},
+    h2::hpack::Field,
     http::{Framing, Head, HeadError, Media, Parsed},
     latency::record,
     pacer::Opening,
@@ -288,6 +289,41 @@ impl Connection {
                 Err(Trouble::Closed(Where::BeforeTheHead))
             }
             Phase::Stream(..) | Phase::Plain(_) => Err(Trouble::Closed(Where::MidAnswer)),
+        }
+    }
+
+    /// Takes in the head of an answer over HTTP/2.
+    pub(super) fn receive_head(
+        &mut self,
+        fields: &[Field],
+        now: Elapsed,
+        world: &mut World,
+    ) -> Result<(), Trouble> {
+        self.heard = now.into();
+        if !matches!(self.phase, Phase::Head | Phase::Sending) {
+            return Err(Trouble::Surplus);
+        }
+        self.held = None; // what is left of the request: it was answered all the same
+        let head = Head::of_fields(fields, self.plan(world).captured_header())?;
+        self.answer(head, now, world)
+    }
+
+    /// The server has ended this answer, and its connection goes on.
+    pub(super) fn end_of_answer(&mut self, world: &mut World) -> Result<(), Trouble> {
+        let ended = self.end_of_input(world);
+        self.keeps_alive = true;
+        ended
+    }
+
+    /// The connection broke off, and with it whatever was not complete.
+    pub(super) fn broken_off(&self, world: &World) -> Trouble {
+        match &self.phase {
+            Phase::Refused(_, status) => self.status_trouble(*status, world),
+            Phase::Connecting | Phase::Sending | Phase::Head => {
+                Trouble::Closed(Where::BeforeTheHead)
+            }
+            Phase::Stream(..) | Phase::Plain(_) => Trouble::Closed(Where::MidAnswer),
+            Phase::Over => Trouble::Closed(Where::BetweenExchanges),
         }
     }
 

@@ -13,6 +13,18 @@
 //! | `vanish` | an event came | nothing, ever: what it sends is not even acknowledged (see [`vanish`](super::vanish)) |
 //!
 //! Over TLS the same, with a `close_notify` before every FIN; `rst`, the RST of `stall`, and `vanish` go without one.
+//!
+//! Over HTTP/2 a client is a stream, and its TCP connection ends with the last client on it (all of one mode):
+//!
+//! | mode | what the server sees of the stream | what its kernel sees at the end |
+//! |---|---|---|
+//! | `complete` | the answer is read to its end | `GOAWAY`, FIN |
+//! | `fin`, `orphan`, `early` | `RST_STREAM` (`CANCEL`): there is no other way to leave an answer before its end, and browsers go so | `GOAWAY`, FIN |
+//! | `rst` | `RST_STREAM` (`INTERNAL_ERROR`); of the last one only the RST | RST |
+//! | `stall` | a window of at most `SO_RCVBUF` that is never given back; at the end `RST_STREAM` (`CANCEL`) | `GOAWAY`, FIN |
+//! | `slow` | a window that opens at R B/s; at the end `RST_STREAM` (`CANCEL`) | `GOAWAY`, FIN |
+//! | `half-close` | `END_STREAM` at the first event instead of with the request (where it has no body); then as `fin` | `GOAWAY`, FIN |
+//! | `vanish` | nothing: a stream that stays open, and a window that is never given back | nothing, ever |
 
 use std::{
     io,

@@ -8,9 +8,11 @@
 //! how the target does. Never decides what a number means, and knows neither the run directory nor what is observed.
 
 mod capture;
+mod carriers;
 mod client;
 mod connection;
 mod engine;
+pub mod h2;
 pub mod http;
 mod latency;
 mod leave;
@@ -65,6 +67,9 @@ const BUFFER_SIZE: usize = 64 * 1024;
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
 
+/// Why a slow line and HTTP/2 exclude each other.
+const SHARED_LINE: &str = "over HTTP/2 streams share a line, so none of them can have a slow one of its own: leave out `network` (--latency, --bandwidth, --tunnel), or HTTP/2";
+
 /// What a driver needs to know before it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DriveConfig {
@@ -109,6 +114,25 @@ impl Transport {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
+    /// Whether these clients can be played over it.
+    ///
+    /// # Errors
+    /// A sentence: over HTTP/2 streams share a line, so none of them can have a slow one of its own.
+    pub fn plays<'a>(
+        &self,
+        batches: impl IntoIterator<Item = &'a Batch>,
+    ) -> Result<(), &'static str> {
+        let is_shaped = |batch: &Batch| batch.manners.network.is_some();
+        if self.streams_per_connection.is_some() && batches.into_iter().any(is_shaped) {
+            return Err(SHARED_LINE);
+        }
+        Ok(())
+    }
+
+    /// What leaving means on a connection that others share, in a sentence.
+    const SHARED: &str = "over HTTP/2 fin, orphan, early, stall and slow leave by RST_STREAM (CANCEL), rst by RST_STREAM (INTERNAL_ERROR), \
+        half-close sends END_STREAM; the TCP connection ends as its clients leave (GOAWAY and FIN; RST; nothing) after the last of them";
+
     /// What a reader of the results must know of it.
     pub fn notes(&self) -> Vec<String> {
         let blind = self
@@ -119,7 +143,8 @@ impl Transport {
             "any certificate was believed (--insecure): nobody knows who answered".to_owned()
         });
         let shared = self.streams_per_connection.map(|streams| {
-            format!("HTTP/2: {streams} streams share a TCP connection, and each of them counts as a connection")
+            let words = Self::SHARED;
+            format!("HTTP/2: {streams} streams share a TCP connection, and each of them counts as a connection; {words}")
         });
         blind.into_iter().chain(shared).collect()
     }

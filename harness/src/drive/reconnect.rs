@@ -38,6 +38,7 @@ pub(super) const fn is_worth_a_comeback(trouble: &Trouble) -> bool {
         Trouble::Connect { .. }
             | Trouble::Closed(_)
             | Trouble::Reset
+            | Trouble::StreamReset(_)
             | Trouble::Socket(_)
             | Trouble::TimedOut { .. }
     )

@@ -12,7 +12,7 @@ use rand_chacha::{
 
 use crate::plan::{CaptureFrom, Expect, Script, SessionUse, Unit};
 
-use super::capture::PreparedCapture;
+use super::{capture::PreparedCapture, h2::hpack};
 
 /// A [`Script`] with its templates cut and its patterns compiled.
 #[derive(Debug)]
@@ -192,14 +192,65 @@ impl PreparedExchange {
             out.extend_from_slice(b"\r\n");
         }
         self.body.render(fill, &mut uuids, body);
-        let has_body = !body.is_empty() || matches!(&*self.method, "POST" | "PUT" | "PATCH");
-        if has_body {
+        if self.has_body(body) {
             write!(out, "Content-Length: {}\r\n", body.len()).expect("a Vec takes every write");
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(body);
     }
+
+    /// Writes the compressed head of the same request for HTTP/2 to `out`, and its body to `body`.
+    pub(super) fn render_h2(
+        &self,
+        scheme: &str,
+        host: &str,
+        fill: &Fill<'_>,
+        out: &mut Vec<u8>,
+        body: &mut Vec<u8>,
+    ) {
+        let mut uuids = Uuids::new(fill);
+        let mut value = vec![];
+        body.clear();
+        out.clear();
+        hpack::begin(out);
+        hpack::write(":method", self.method.as_bytes(), out);
+        hpack::write(":scheme", scheme.as_bytes(), out);
+        hpack::write(":authority", host.as_bytes(), out);
+        self.target.render(fill, &mut uuids, &mut value);
+        replace_unsendable(&mut value, 0);
+        hpack::write(":path", &value, out);
+        for (name, template) in &self.headers {
+            value.clear();
+            template.render(fill, &mut uuids, &mut value);
+            let name = name.to_ascii_lowercase();
+            if !HTTP1_ONLY.contains(&&*name) {
+                hpack::write(&name, value.trim_ascii(), out);
+            }
+        }
+        if let Some(id) = fill.last_event_id {
+            hpack::write("last-event-id", id, out);
+        }
+        self.body.render(fill, &mut uuids, body);
+        if self.has_body(body) {
+            hpack::write("content-length", body.len().to_string().as_bytes(), out);
+        }
+    }
+
+    /// Whether the length of the body must be told, even if there is none.
+    fn has_body(&self, body: &[u8]) -> bool {
+        !body.is_empty() || matches!(&*self.method, "POST" | "PUT" | "PATCH")
+    }
 }
+
+/// Headers that speak of one connection of HTTP/1.1: HTTP/2 has no place for them (RFC 9113 §8.2.2), and names the host otherwise.
+const HTTP1_ONLY: [&str; 6] = [
+    "connection",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// A session that holds a blank or a byte beyond ASCII must not end the request line: such bytes are percent-encoded.
 fn replace_unsendable(out: &mut Vec<u8>, from: usize) {
@@ -377,6 +428,34 @@ pub(super) mod tests {
             rendered(get("/"), None, 0),
             "GET / HTTP/1.1\r\nHost: host:1\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn over_http_2_the_same_request_is_fields_without_those_of_a_connection() {
+        let mut exchange = get("/events?session={session}");
+        exchange.request.method = "POST".into();
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        exchange.request.headers = vec![header("X-N", "{n}"), header("Connection", "close")];
+        exchange.request.body = "hi".into();
+        let script = PreparedScript::new(&script(vec![exchange]), 0).unwrap();
+        let fill = Fill {
+            session: Some("s 1"),
+            number: 7,
+            exchange: 0,
+            seed: 42,
+            last_event_id: Some(b"9"),
+        };
+        let (mut out, mut body) = (vec![], vec![]);
+        script.exchanges[0].render_h2("https", "host:1", &fill, &mut out, &mut body);
+        let fields = hpack::decode(&out, 1000).unwrap();
+        let fields = fields
+            .iter()
+            .map(|field| format!("{}={}", field.name, String::from_utf8_lossy(&field.value)));
+        assert_eq!(
+            fields.collect::<Vec<_>>().join(" "),
+            ":method=POST :scheme=https :authority=host:1 :path=/events?session=s%201 x-n=7 last-event-id=9 content-length=2"
+        );
+        assert_eq!(body, b"hi");
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl fmt::Debug for TlsLine {
 }
 
 /// Why TLS failed, in a sentence's second half.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TlsTrouble(String);
 
 impl fmt::Display for TlsTrouble {

@@ -5,6 +5,7 @@ use std::{fmt, io, net::SocketAddr, time::Duration};
 use crate::timeline::End;
 
 use super::{
+    h2::{Code, H2Error},
     http::{ChunkError, HeadError, Media},
     sse::LineTooLong,
     tls::TlsTrouble,
@@ -42,6 +43,14 @@ pub(super) enum Trouble {
     Closed(Where),
     #[error("was reset by the server")]
     Reset,
+    #[error("was reset by the server (RST_STREAM, {0})")]
+    StreamReset(Code),
+    #[error("{0}")]
+    Http2(H2Error),
+    #[error(
+        "is one stream too many for its connection: the server allows {0}; ask for at most that with --h2, or `streams-per-connection` in the profile"
+    )]
+    StreamTooMany(u32),
     #[error("TLS with the server failed: {0}")]
     Tls(TlsTrouble),
     #[error("failed: {0}")]
@@ -107,16 +116,18 @@ impl Trouble {
     /// How it counts.
     pub(super) fn end(&self) -> End {
         match self {
-            Self::Connect { .. } | Self::Tls(_) => End::ConnectFailed,
+            Self::Connect { .. } | Self::Tls(_) | Self::StreamTooMany(_) => End::ConnectFailed,
+            Self::Http2(error) if error.is_another_language() => End::ConnectFailed,
             Self::Status { .. } => End::HttpStatus,
             Self::Head(_)
             | Self::Chunk(_)
             | Self::Line(_)
+            | Self::Http2(_)
             | Self::NotAStream(_)
             | Self::Surplus
             | Self::NoSession => End::BadResponse,
             Self::Closed(_) => End::ServerClosed,
-            Self::Reset => End::ServerReset,
+            Self::Reset | Self::StreamReset(_) => End::ServerReset,
             Self::Socket(error) if error.kind() == io::ErrorKind::TimedOut => End::TimedOut,
             Self::Socket(_) => End::ServerReset,
             Self::TimedOut { .. } => End::TimedOut,
@@ -127,7 +138,10 @@ impl Trouble {
     pub(super) fn worded(&self, label: &str) -> String {
         match self {
             Self::Connect { .. } | Self::Tls(_) => self.to_string(),
-            Self::Head(_) | Self::Chunk(_) | Self::Line(_) => format!("{label}: {self}"),
+            Self::Http2(error) if error.is_another_language() => self.to_string(),
+            Self::Head(_) | Self::Chunk(_) | Self::Line(_) | Self::Http2(_) => {
+                format!("{label}: {self}")
+            }
             _ => format!("{label} {self}"),
         }
     }

@@ -14,6 +14,7 @@ use crate::timeline::Tally;
 use super::{
     BUFFER_SIZE, DriveConfig,
     capture::Pool,
+    carriers::Carriers,
     latency::Latency,
     pacer::Opening,
     reconnect::Resume,
@@ -73,24 +74,24 @@ pub(super) struct World {
     pub(super) tls: Option<TlsClient>,
     /// Where what is encrypted comes first; empty without TLS.
     pub(super) scratch: Box<[u8]>,
-    /// The request that was rendered last.
+    /// The request that was rendered last; over HTTP/2 its head, and then its body is in `body`.
     pub(super) request: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    /// Who carries the streams of HTTP/2; `None`: every client has a connection of its own.
+    pub(super) carriers: Option<Carriers>,
+    scheme: &'static str,
     sources: Vec<IpAddr>,
     host: String,
     seed: u64,
-    body: Vec<u8>,
 }
 
 impl World {
     pub(super) fn new(config: &DriveConfig, tally: Arc<Tally>) -> io::Result<Self> {
         let prepare = |script| PreparedScript::new(script, config.pools);
-        let h2 = config.transport.streams_per_connection.is_some();
-        if h2 {
-            let what = "this version does not speak HTTP/2 yet";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
+        let shared = config.transport.streams_per_connection;
         let tls = config.transport.tls.as_ref();
-        let tls = tls.map(|tls| TlsClient::new(tls, h2)).transpose()?;
+        let tls = tls.map(|tls| TlsClient::new(tls, shared.is_some()));
+        let tls = tls.transpose()?;
         Ok(Self {
             addr: config.addr,
             scripts: config
@@ -111,6 +112,8 @@ impl World {
             scratch: vec![0; if tls.is_some() { BUFFER_SIZE } else { 0 }].into_boxed_slice(),
             tls,
             request: vec![],
+            carriers: shared.map(|most| Carriers::new(most, config)),
+            scheme: config.transport.scheme(),
             sources: config.sources.clone(),
             host: config.host.clone(),
             seed: config.seed,
@@ -172,6 +175,10 @@ impl World {
             last_event_id,
         };
         let prepared = &self.scripts[usize::from(script)].exchanges[usize::from(exchange)];
-        prepared.render(&self.host, &fill, &mut self.request, &mut self.body);
+        let (host, out, body) = (&*self.host, &mut self.request, &mut self.body);
+        match self.carriers {
+            None => prepared.render(host, &fill, out, body),
+            Some(_) => prepared.render_h2(self.scheme, host, &fill, out, body),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::sample::{Heap, TargetReport};
@@ -62,12 +62,23 @@ pub enum AdminError {
         within: Duration,
     },
     /// It refused.
-    #[error("{what} of the target's admin listener was answered with {status}{}", hint(*status))]
+    #[error("{what} of the target's admin listener was answered with {status}{}{said}", hint(*status))]
     Status {
         /// Method and path.
         what: Ask,
         /// The answer.
         status: StatusCode,
+        /// The reason that it gave, after a colon; empty if none.
+        said: String,
+    },
+    /// What it sent cannot be kept.
+    #[error("the answer to {what} of the target's admin listener cannot be written")]
+    Unwritten {
+        /// Method and path.
+        what: Ask,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// It sent more than such an answer can be.
     #[error("{what} of the target's admin listener was answered with more than {limit}")]
@@ -125,6 +136,14 @@ pub enum Ask {
     Retain,
     /// To let go of it again.
     Release,
+    /// To sample allocations from now on, and to forget what was sampled before.
+    ProfileStart,
+    /// What was sampled since and is live: a heap profile.
+    Profile,
+    /// To note every allocation from now on.
+    DhatStart,
+    /// What was allocated since and is live, exactly; ends the noting.
+    DhatStop,
 }
 
 impl Ask {
@@ -134,6 +153,10 @@ impl Ask {
             Self::Settle => (Method::POST, "/v1/heap/settle"),
             Self::Retain => (Method::POST, "/v1/retain"),
             Self::Release => (Method::POST, "/v1/release"),
+            Self::ProfileStart => (Method::POST, "/v1/heap/profile/start"),
+            Self::Profile => (Method::GET, "/v1/heap/profile"),
+            Self::DhatStart => (Method::POST, "/v1/dhat/start"),
+            Self::DhatStop => (Method::POST, "/v1/dhat/stop"),
         }
     }
 }
@@ -153,6 +176,10 @@ pub(super) struct AdminLine {
 }
 
 const BODY_LIMIT: ByteSize = ByteSize(1 << 20);
+/// The largest profile that is taken: one of 100 MB was seen on a server with many distinct stacks.
+const PROFILE_LIMIT: ByteSize = ByteSize(512 << 20);
+/// The most that is read of why something was refused.
+const REASON_LIMIT: ByteSize = ByteSize(4 << 10);
 
 impl AdminLine {
     pub(super) fn to(admin: Admin) -> Result<Self, AdminError> {
@@ -198,10 +225,32 @@ impl AdminLine {
     }
 
     async fn exchange(&self, what: Ask, body: Option<Value>) -> Result<Value, AdminError> {
-        let broke = |source: reqwest::Error| AdminError::Exchange {
-            what,
-            source: source.without_url(), // it is in the manifest; here it would only be long
+        let mut response = self.send(what, body).await?;
+        let mut bytes = Vec::new();
+        pour(what, &mut response, &mut bytes, BODY_LIMIT).await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null); // 204: done, nothing to say
+        }
+        serde_json::from_slice(&bytes).map_err(|source| AdminError::NotJson { what, source })
+    }
+
+    /// Asks for something large, and writes it where it is to be kept as it comes; how many bytes it was.
+    pub(super) async fn fetch(
+        &self,
+        what: Ask,
+        keep: &mut impl std::io::Write,
+        within: Duration,
+    ) -> Result<u64, AdminError> {
+        let fetched = async {
+            let mut response = self.send(what, None).await?;
+            pour(what, &mut response, keep, PROFILE_LIMIT).await
         };
+        tokio::time::timeout(within, fetched)
+            .await
+            .unwrap_or(Err(AdminError::TimedOut { what, within }))
+    }
+
+    async fn send(&self, what: Ask, body: Option<Value>) -> Result<Response, AdminError> {
         let (method, path) = what.parts();
         let mut request = self
             .client
@@ -210,31 +259,69 @@ impl AdminLine {
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let mut response = request.send().await.map_err(broke)?;
+        let mut response = request.send().await.map_err(|source| broke(what, source))?;
         let status = response.status();
-        if !status.is_success() {
-            return Err(AdminError::Status { what, status });
+        if status.is_success() {
+            return Ok(response);
         }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(broke)? {
-            if (bytes.len() + chunk.len()) as u64 > BODY_LIMIT.0 {
-                return Err(AdminError::TooLarge {
-                    what,
-                    limit: BODY_LIMIT,
-                });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        if bytes.is_empty() {
-            return Ok(Value::Null); // 204: done, nothing to say
-        }
-        serde_json::from_slice(&bytes).map_err(|source| AdminError::NotJson { what, source })
+        let mut said = Vec::new();
+        // What it says beside the status is a help, and nothing depends on it.
+        pour(what, &mut response, &mut said, REASON_LIMIT)
+            .await
+            .ok();
+        Err(AdminError::Status {
+            what,
+            status,
+            said: reason(&said),
+        })
     }
+}
+
+fn broke(what: Ask, source: reqwest::Error) -> AdminError {
+    AdminError::Exchange {
+        what,
+        source: source.without_url(), // it is in the manifest; here it would only be long
+    }
+}
+
+/// Writes a body to where it is kept, up to a limit; how many bytes it was.
+async fn pour(
+    what: Ask,
+    response: &mut Response,
+    keep: &mut impl std::io::Write,
+    limit: ByteSize,
+) -> Result<u64, AdminError> {
+    let mut length = 0;
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|source| broke(what, source))?
+    {
+        length += chunk.len() as u64;
+        if length > limit.0 {
+            return Err(AdminError::TooLarge { what, limit });
+        }
+        keep.write_all(&chunk)
+            .map_err(|source| AdminError::Unwritten { what, source })?;
+    }
+    Ok(length)
+}
+
+/// The `error` of an answer in JSON, with the colon before it.
+fn reason(body: &[u8]) -> String {
+    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let said = json.as_ref().and_then(|json| json.get("error")?.as_str());
+    said.map_or_else(String::new, |said| format!(": {said}"))
 }
 
 /// The body that asks the target to keep memory.
 pub(super) fn retain_body(bytes: u64, count: u64) -> Value {
     json!({ "bytes": bytes, "count": count })
+}
+
+/// The body that asks the target to sample allocations.
+pub(super) fn profile_body(lg_sample: u8) -> Value {
+    json!({ "lg_sample": lg_sample })
 }
 
 /// Reads the counters that are there; what has a wrong shape is left out and said.

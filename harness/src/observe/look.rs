@@ -368,6 +368,16 @@ impl AdminWatch {
     ) -> Result<Value, AdminError> {
         self.runtime.block_on(self.line.ask(what, body, within))
     }
+
+    /// Asks for something large, and writes it where it is kept.
+    pub(super) fn fetch(
+        &self,
+        what: Ask,
+        keep: &mut File,
+        within: Duration,
+    ) -> Result<u64, AdminError> {
+        self.runtime.block_on(self.line.fetch(what, keep, within))
+    }
 }
 
 fn noted<T>(answer: Result<T, AdminError>, gaps: &mut Vec<String>) -> Option<T> {

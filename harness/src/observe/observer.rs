@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     net::SocketAddr,
     ops::ControlFlow,
     sync::{
@@ -61,6 +62,8 @@ enum Question {
     Roll(SyncSender<()>),
     Follow(u32, SyncSender<Result<(), ObserveError>>),
     ResumeAt(u64, SyncSender<()>),
+    Instrument(Ask, Option<Value>, SyncSender<Result<(), ObserveError>>),
+    Fetch(Ask, File, SyncSender<Result<u64, ObserveError>>),
     Stop,
 }
 
@@ -68,6 +71,8 @@ enum Question {
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
 const RETAIN_WITHIN: Duration = Duration::from_secs(30);
+/// A dump of a large heap stops the target for seconds, and comes as 100 MB.
+const FETCH_WITHIN: Duration = Duration::from_secs(120);
 
 impl Observer {
     /// Starts to sample.
@@ -134,6 +139,51 @@ impl Observer {
     /// If there is no admin listener, or it does not do it.
     pub fn release(&self) -> Result<(), ObserveError> {
         self.ask(Question::Release, RETAIN_WITHIN)?
+    }
+
+    /// Lets the target sample one allocation in 2^`lg_sample` bytes from now on, and forget what it sampled before.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn start_profile(&self, lg_sample: u8) -> Result<(), ObserveError> {
+        let body = Some(admin::profile_body(lg_sample));
+        self.ask(
+            |back| Question::Instrument(Ask::ProfileStart, body, back),
+            RETAIN_WITHIN,
+        )?
+    }
+
+    /// Writes what was sampled since and is live now to a file; how many bytes it is. No sample is taken meanwhile.
+    ///
+    /// # Errors
+    /// If there is no admin listener, it does not do it, or the file cannot be written.
+    pub fn fetch_profile(&self, file: File) -> Result<u64, ObserveError> {
+        self.ask(
+            |back| Question::Fetch(Ask::Profile, file, back),
+            FETCH_WITHIN,
+        )?
+    }
+
+    /// Lets the target note every allocation from now on.
+    ///
+    /// # Errors
+    /// If there is no admin listener, or it does not do it.
+    pub fn start_dhat(&self) -> Result<(), ObserveError> {
+        self.ask(
+            |back| Question::Instrument(Ask::DhatStart, None, back),
+            RETAIN_WITHIN,
+        )?
+    }
+
+    /// Ends that, and writes what was noted to a file; how many bytes it is.
+    ///
+    /// # Errors
+    /// If there is no admin listener, it does not do it, or the file cannot be written.
+    pub fn stop_dhat(&self, file: File) -> Result<u64, ObserveError> {
+        self.ask(
+            |back| Question::Fetch(Ask::DhatStop, file, back),
+            FETCH_WITHIN,
+        )?
     }
 
     /// The target's whole status as it sent it: defects, allocator, settings.
@@ -282,6 +332,12 @@ impl Watch {
                 self.eyes.resume_at(generation);
                 back.try_send(()).ok();
             }
+            Question::Instrument(what, body, back) => {
+                back.try_send(self.ask(what, body).map(drop)).ok();
+            }
+            Question::Fetch(what, file, back) => {
+                back.try_send(self.fetch(what, file)).ok();
+            }
             Question::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
@@ -290,6 +346,11 @@ impl Watch {
     fn ask(&mut self, what: Ask, body: Option<Value>) -> Result<Value, ObserveError> {
         let within = RETAIN_WITHIN.saturating_sub(Duration::from_secs(5));
         Ok(self.eyes.admin()?.ask(what, body, within)?)
+    }
+
+    fn fetch(&mut self, what: Ask, mut file: File) -> Result<u64, ObserveError> {
+        let within = FETCH_WITHIN.saturating_sub(Duration::from_secs(5));
+        Ok(self.eyes.admin()?.fetch(what, &mut file, within)?)
     }
 }
 

@@ -40,12 +40,6 @@ impl TreeWatch {
         })
     }
 
-    /// Who is alive in it now.
-    pub(super) fn pids(&mut self) -> Vec<u32> {
-        self.family.refresh();
-        self.family.alive().map(|process| process.pid).collect()
-    }
-
     /// The head of the tree.
     pub(super) const fn root(&self) -> ProcessId {
         self.family.root()
@@ -63,6 +57,12 @@ impl TreeWatch {
         };
         let alive = self.family.members().filter(|stat| stat.is_alive());
         alive.map(seen).collect()
+    }
+
+    /// Who is alive in it now.
+    pub(super) fn pids(&mut self) -> Vec<u32> {
+        self.family.refresh();
+        self.family.alive().map(|process| process.pid).collect()
     }
 
     /// `None` once the root has ended; orphans of its that still run do not make it alive.

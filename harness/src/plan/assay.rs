@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// One factor of the design: what is played when it is on.
-struct Dosed {
-    factor: Factor,
+pub(super) struct Dosed {
+    pub(super) factor: Factor,
     /// The share of the cycles in which it is on: a third for leave modes, half for the rest (the method, §3.3).
-    share: f64,
+    pub(super) share: f64,
     batch: Option<Batch>,
     retain: Option<Retain>,
 }
@@ -43,8 +43,17 @@ pub(super) fn plan(profile: &Profile, assay: &Assay, seed: u64) -> Plan {
     }
 }
 
+/// What every dose of the profile plays, for those who play one at a time.
+pub(super) fn played(profile: &Profile, assay: &Assay) -> Vec<(Factor, Batch)> {
+    let index = |name: &str| parts::index(profile, name);
+    let dosed = dosed(assay, &index).into_iter();
+    dosed
+        .filter_map(|dosed| Some((dosed.factor, dosed.batch?)))
+        .collect()
+}
+
 /// What every dose of the profile plays, in the order of the regression.
-fn dosed(assay: &Assay, index: &impl Fn(&str) -> usize) -> Vec<Dosed> {
+pub(super) fn dosed(assay: &Assay, index: &impl Fn(&str) -> usize) -> Vec<Dosed> {
     let table = Table {
         dose: assay.dose.get(),
         index,
@@ -76,6 +85,19 @@ fn dosed(assay: &Assay, index: &impl Fn(&str) -> usize) -> Vec<Dosed> {
         .chain(event)
         .chain(control)
         .collect()
+}
+
+impl Dosed {
+    /// The same with so many times as much of it. The control stays what it is: its size is known.
+    pub(super) fn times(self, many: u32) -> Self {
+        Self {
+            batch: self.batch.map(|batch| Batch {
+                count: batch.count.saturating_mul(many),
+                ..batch
+            }),
+            ..self
+        }
+    }
 }
 
 /// What the rows of [`dosed`] share.
@@ -147,10 +169,33 @@ fn steps(
     index: &impl Fn(&str) -> usize,
 ) -> Vec<Step> {
     let cycles = i32::try_from(*assay.cycles.get_ref()).unwrap_or(i32::MAX);
+    let rests = assay.rests;
+    let mut steps = beginning(assay, dosed, index);
+    for cycle in 0..cycles {
+        if cycle == cycles / 2 && cycle > 0 {
+            steps.extend(rest(cycle, rests.map(|rests| rests.middle)));
+        }
+        let is_on =
+            |factor: usize| usize::try_from(cycle).is_ok_and(|cycle| design.is_on(cycle, factor));
+        let on = (0..dosed.len()).filter(|j| is_on(*j)).map(|j| &dosed[j]);
+        steps.extend(cycle_steps(assay, cycle, on, index));
+    }
+    steps.extend(rest(cycles, rests.map(|rests| rests.last)));
+    steps
+}
+
+/// A stretch without load, if the profile has it.
+pub(super) fn rest(cycle: i32, length: Option<Period>) -> Option<Step> {
+    length.map(|length| bare(Phase::Rest, cycle, Length::For(length.get())))
+}
+
+/// Everything before the first judged cycle: the standing population, the trial, the first rest, priming, the rest after it.
+pub(super) fn beginning(
+    assay: &Assay,
+    dosed: &[Dosed],
+    index: &impl Fn(&str) -> usize,
+) -> Vec<Step> {
     let priming = i32::try_from(assay.priming).unwrap_or(i32::MAX);
-    let rest = |cycle, length: Option<Period>| {
-        length.map(|length| bare(Phase::Rest, cycle, Length::For(length.get())))
-    };
     let rests = assay.rests;
     let mut steps = standing(assay.standing.as_ref(), -priming, index);
     let played = dosed.iter().filter_map(|dosed| dosed.batch.as_ref());
@@ -161,31 +206,14 @@ fn steps(
         Length::For(assay.drain_within.get()),
     ));
     steps.extend(rest(-priming, rests.map(|rests| rests.first)));
-    for cycle in -priming..cycles {
-        if cycle == 0 {
-            steps.extend(rest(cycle, rests.map(|rests| rests.primed)));
-        } else if cycle == cycles / 2 {
-            steps.extend(rest(cycle, rests.map(|rests| rests.middle)));
-        }
-        let is_on = |factor: usize| {
-            usize::try_from(cycle).map_or(true, |cycle| design.is_on(cycle, factor))
-        };
-        steps.extend(cycle_steps(
-            assay,
-            cycle,
-            dosed
-                .iter()
-                .enumerate()
-                .filter(|(j, _)| is_on(*j))
-                .map(|(_, dosed)| dosed),
-            index,
-        ));
+    for cycle in -priming..0 {
+        steps.extend(cycle_steps(assay, cycle, dosed.iter(), index));
     }
-    steps.extend(rest(cycles, rests.map(|rests| rests.last)));
+    steps.extend(rest(0, rests.map(|rests| rests.primed)));
     steps
 }
 
-fn cycle_steps<'a>(
+pub(super) fn cycle_steps<'a>(
     assay: &Assay,
     cycle: i32,
     on: impl Iterator<Item = &'a Dosed> + Clone,

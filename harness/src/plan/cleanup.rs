@@ -43,6 +43,15 @@ pub(super) fn plan(profile: &Profile, cleanup: &Cleanup, seed: u64) -> Plan {
     }
 }
 
+/// What every way of leaving plays, for those who play one at a time.
+pub(super) fn played(profile: &Profile, cleanup: &Cleanup) -> Vec<(Factor, Batch)> {
+    let index = |name: &str| parts::index(profile, name);
+    let leave = cleanup.leave.iter();
+    leave
+        .map(|(leave, dose)| (Factor::Closed(*leave), batch(cleanup, *leave, dose, &index)))
+        .collect()
+}
+
 /// The TTL and the grace.
 fn wait(cleanup: &Cleanup) -> Duration {
     cleanup.session_ttl.get() + cleanup.grace.get()

@@ -6,6 +6,7 @@
 //! Times are offsets from the start of a step. Same profile, same seed, same plan; `sse-soak plan` prints it.
 //! Never looks at a clock, a socket or the target: what it cannot know in advance is a [`Length`] with bounds.
 
+mod adaptive;
 mod assay;
 mod batch;
 mod cleanup;
@@ -20,12 +21,14 @@ mod soak;
 mod step;
 mod steps;
 mod stop;
+mod windows;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use self::{
+    adaptive::{Adaptive, FIRST_LOOK, PILOT},
     batch::{Batch, Stay},
     design::Design,
     manners::{Again, Manners, Network, Reconnect, User},
@@ -36,6 +39,7 @@ pub use self::{
     segment::Segment,
     step::{Length, Phase, Retain, Step},
     stop::{Condition, Met, Seen, Stops},
+    windows::{Window, windows},
 };
 use crate::profile::{Kind, Profile};
 pub use crate::units::{Factor, Leave, UnknownFactor};

@@ -85,6 +85,15 @@ pub(super) fn plan(profile: &Profile, soak: &Soak, seed: u64) -> Plan {
     }
 }
 
+/// What every rate of the profile plays, for those who play one at a time.
+pub(super) fn played(profile: &Profile, soak: &Soak) -> Vec<(Factor, Batch)> {
+    let index = |name: &str| parts::index(profile, name);
+    let rated = Layout::new(profile, soak, &index).rated.into_iter();
+    rated
+        .filter_map(|rated| Some((rated.factor, rated.batch?)))
+        .collect()
+}
+
 impl<'a> Layout<'a> {
     fn new(profile: &Profile, soak: &'a Soak, index: &impl Fn(&str) -> usize) -> Self {
         let probe = soak.probe.get_ref();

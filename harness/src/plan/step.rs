@@ -34,6 +34,8 @@ pub enum Phase {
     Hold,
     /// Nobody new comes; who is in the middle of an answer reads it to its end.
     Pause,
+    /// A window of the target's allocation profiler: not judged with the rest.
+    Window,
 }
 
 impl Phase {
@@ -52,6 +54,7 @@ impl Phase {
             Self::ReadLoaded => "read-loaded",
             Self::Hold => "hold",
             Self::Pause => "pause",
+            Self::Window => "window",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Never decides when anything happens: that is [`plan`](crate::plan).
 
 mod alarm;
+mod allocations;
 mod assay;
 mod cleanup;
 mod complaint;
@@ -30,6 +31,7 @@ use toml::Spanned;
 
 pub use self::{
     alarm::{Alarm, Then, When},
+    allocations::{Allocations, Instrument},
     assay::{
         Assay, ClosedDose, ControlDose, Doses, EventDose, Probe, Rests, SessionDose, Standing,
         TurnDose,
@@ -79,6 +81,9 @@ pub struct Profile {
     /// What may stay without being a leak.
     #[serde(default)]
     pub tolerances: Tolerances,
+    /// Which lines keep what: `[allocations]`, or `--profile` of the command line.
+    #[serde(default)]
+    pub allocations: Allocations,
     /// Where production stands: when would it reach its limit?
     #[serde(default)]
     pub forecast: Option<Forecast>,

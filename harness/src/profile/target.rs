@@ -35,7 +35,7 @@ pub struct TargetSpec {
     /// The folder to start it in; ours if not given.
     #[serde(default)]
     pub dir: Option<String>,
-    /// How its runtime is asked to tidy up before a reading: `"auto"`, `"python"`, `"node"`, or `"none"` to leave it alone.
+    /// How its runtime is asked to tidy up before a reading: `"auto"`, `"python"`, `"node"`, `"java"`, or `"none"` to leave it alone.
     #[serde(default)]
     pub runtime: RuntimeSpec,
     /// More environment for it.
@@ -63,6 +63,9 @@ pub struct TargetSpec {
     /// Its metrics endpoint, and which of its numbers is which.
     #[serde(default)]
     pub metrics: Option<Spanned<MetricsSpec>>,
+    /// How much memory a target that we start may use, all its processes together: `"256 MiB"`. How it ends then is a finding.
+    #[serde(default)]
+    pub memory_limit: Option<ByteSize>,
     /// Leave transparent huge pages on. They hide everything below 8 KiB per connection, so they are off by default.
     #[serde(default)]
     pub huge_pages: bool,
@@ -75,13 +78,15 @@ pub struct TargetSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuntimeSpec {
-    /// Python that we start, and Node.
+    /// Python that we start, Node, and Java.
     #[default]
     Auto,
     /// Python: a small module on its path if we start it; if it runs already, a debugger (gdb) brings the module to it.
     Python,
     /// Node: its inspector.
     Node,
+    /// The JVM: `jcmd`.
+    Java,
     /// It is left alone.
     None,
 }

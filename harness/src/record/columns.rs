@@ -61,6 +61,10 @@ fn doses() -> Vec<Column<Counts>> {
             Some(c.ids_repeated as f64)
         }),
         column("ids_unknown_total", |c: &Counts| Some(c.ids_unknown as f64)),
+        column("carriers_opened_total", |c: &Counts| {
+            Some(c.carriers_opened as f64)
+        }),
+        column("live_carriers", |c: &Counts| Some(c.carriers() as f64)),
         column("events_total", |c: &Counts| Some(c.events as f64)),
         column("received_bytes_total", |c: &Counts| Some(c.bytes as f64)),
     ]);

@@ -1,5 +1,7 @@
 //! `manifest.json`: what was run, by whom, against what, and how it ended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -68,6 +70,55 @@ pub struct PlanFacts {
     /// Where production stands, if the profile says so.
     #[serde(default)]
     pub forecast: Option<Forecast>,
+    /// How an assay that was laid out as it went came by its length; `None`: it was planned beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptiveFacts>,
+}
+
+/// How an assay that was laid out as it went came by its length. With the profile and the seed, it is what every cycle followed from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AdaptiveFacts {
+    /// The time it was given, seconds.
+    pub within_s: f64,
+    /// Whether it was to end with the first leak that is found.
+    pub stop_early: bool,
+    /// What the pilot measured; `None`: it did not get so far.
+    pub pilot: Option<PilotFacts>,
+    /// How many times the profile's doses were given after the pilot.
+    pub doses: u32,
+    /// Cycles that the tolerance was thought to need, within what the time allows.
+    pub planned_cycles: u32,
+    /// After how many judged cycles it was looked at; the last one is the end. Every look spends its part of alpha.
+    pub looks: Vec<u32>,
+    /// What was said beforehand, and at every look.
+    pub said: Vec<String>,
+}
+
+/// What a pilot measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PilotFacts {
+    /// Judged cycles in it.
+    pub cycles: u32,
+    /// Length of a cycle, seconds.
+    pub cycle_s: f64,
+    /// When it was over, seconds since the run began.
+    pub ended_s: f64,
+    /// The signal that carries the verdict, by name.
+    pub signal: String,
+    /// By how much readings differ from cycle to cycle whatever is given: a standard deviation, bytes.
+    pub noise_bytes: f64,
+    /// What stays for a closed connection, whatever its way of leaving, bytes: part of it may be warm-up.
+    pub kept_bytes_per_connection: f64,
+    /// What an allocator that gives nothing back may hide, bytes.
+    pub hidden_bytes: f64,
+    /// Connections closed in a second of a dose.
+    pub connections_per_s: f64,
+    /// The most connections open in a dose.
+    pub open_at_once: f64,
+    /// The share of a core that the target was busy in doses; `None`: not known.
+    pub cpu_share: Option<f64>,
+    /// Units of each factor in a dose that gives it, by name.
+    pub units: BTreeMap<String, f64>,
 }
 
 /// What a step load asked for.

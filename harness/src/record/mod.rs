@@ -6,6 +6,8 @@
 //! Never decides what a number means: that is [`diagnose`](crate::diagnose).
 
 mod columns;
+mod follow;
+mod heap;
 mod manifest;
 mod reader;
 mod rows;
@@ -14,7 +16,15 @@ mod table;
 mod writer;
 
 pub use self::{
-    manifest::{Ended, LAYOUT, Manifest, PlanFacts, SoakFacts, StepsFacts, TargetFacts},
+    follow::{Follow, Row},
+    heap::{
+        Captured, CapturedWindow, Cost, Frame, Given, Image, Place, Stack, Stacks, StacksWindow,
+        VERSION as HEAP_VERSION,
+    },
+    manifest::{
+        AdaptiveFacts, Ended, LAYOUT, Manifest, PilotFacts, PlanFacts, SoakFacts, StepsFacts,
+        TargetFacts,
+    },
     reader::{Recording, RecordingError},
     rows::{
         CleanupRow, EventKind, EventRow, LatencyRow, ReadingKind, ReadingRow, SampleRow, Series,
@@ -44,6 +54,12 @@ pub mod files {
     pub const LATENCY: &str = "latency.csv";
     /// The target's own output.
     pub const TARGET_LOG: &str = "target.log";
+    /// Allocation profiles: the folder of the dumps.
+    pub const HEAP: &str = "heap";
+    /// What was profiled, window by window.
+    pub const WINDOWS: &str = "heap/windows.json";
+    /// The dumps, read and symbolised.
+    pub const STACKS: &str = "heap/stacks.json";
     /// What was judged.
     pub const FINDINGS: &str = "findings.json";
     /// The report for people, in Markdown.
@@ -52,4 +68,6 @@ pub mod files {
     pub const JUNIT: &str = "junit.xml";
     /// The report for people, as printed.
     pub const REPORT_TEXT: &str = "report.txt";
+    /// The report for people, as a page for a browser.
+    pub const REPORT_HTML: &str = "report.html";
 }

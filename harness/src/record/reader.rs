@@ -2,12 +2,13 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use super::{
     files,
+    heap::Stacks,
     manifest::{LAYOUT, Manifest},
     table::{Complaint, Table},
 };
@@ -41,6 +42,15 @@ pub enum RecordingError {
         /// Its layout.
         layout: u32,
     },
+    /// A file of `heap/` is damaged.
+    #[error("{path} cannot be used; `sse-soak profile RUN` makes it again from the dumps")]
+    NotJson {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A table has no header.
     #[error("{path} is not a table")]
     NotATable {
@@ -69,6 +79,8 @@ pub struct Recording {
     pub latency: Table,
     /// Steps of a step load; empty in other runs.
     pub steps: Table,
+    /// Allocation profiles, if the run has some.
+    pub stacks: Option<Stacks>,
     /// What could not be used, by file.
     pub complaints: Vec<(&'static str, Complaint)>,
 }
@@ -95,6 +107,7 @@ impl Recording {
         };
         Ok(Self {
             manifest: manifest(folder)?,
+            stacks: Stacks::read(folder)?,
             samples: table(files::SAMPLES, &["phase"])?,
             readings: table(files::READINGS, &["kind"])?,
             cleanup: table(files::CLEANUP, &["of"])?,
@@ -102,6 +115,36 @@ impl Recording {
             latency: table(files::LATENCY, &["of"])?,
             steps,
             complaints,
+        })
+    }
+}
+
+/// As much of `samples.csv` as a reader needs who only wants to know how it began.
+const HEAD: u64 = 64 * 1024;
+
+impl Recording {
+    /// What the readings of a run under way can be judged from: readings, events, and how the samples began. Costs the same at the
+    /// end of a day as at its beginning, which [`read`](Self::read) does not.
+    ///
+    /// # Errors
+    /// It is no run directory, or was written by a later version.
+    pub fn so_far(folder: &Path) -> Result<Self, RecordingError> {
+        let table = |name: &str, texts: &[&str], most: u64| -> Result<Table, RecordingError> {
+            let path = folder.join(name);
+            let (table, _) = Table::read(open(&path)?.take(most), texts)
+                .map_err(|source| RecordingError::NotATable { path, source })?;
+            Ok(table)
+        };
+        Ok(Self {
+            manifest: manifest(folder)?,
+            samples: table(files::SAMPLES, &["phase"], HEAD)?,
+            readings: table(files::READINGS, &["kind"], u64::MAX)?,
+            cleanup: Table::default(),
+            events: table(files::EVENTS, &["kind", "text"], u64::MAX)?,
+            latency: Table::default(),
+            steps: Table::default(),
+            stacks: None,
+            complaints: Vec::new(),
         })
     }
 }

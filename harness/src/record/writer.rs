@@ -9,6 +9,7 @@ use std::{
 use super::{
     columns::{self, Column},
     files,
+    heap::Captured,
     manifest::Manifest,
     rows::{CleanupRow, EventRow, LatencyRow, ReadingRow, SampleRow},
     steps::{self, StepRow},
@@ -120,6 +121,32 @@ impl RunDir {
         let fresh = self.path.join(format!(".{name}.part"));
         fs::write(&fresh, text).map_err(|source| failed(&fresh, source))?;
         fs::rename(&fresh, &path).map_err(|source| failed(&path, source))
+    }
+
+    /// Makes a file in `heap/`, for a dump.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn dump(&self, name: &str) -> Result<File, RecordError> {
+        let folder = self.path.join(files::HEAP);
+        fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        let path = folder.join(name);
+        File::create(&path).map_err(|source| failed(&path, source))
+    }
+
+    /// Replaces `heap/windows.json` as a whole.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn captured(&self, captured: &Captured) -> Result<(), RecordError> {
+        let path = self.path.join(files::WINDOWS);
+        let fresh = path.with_extension("part");
+        let text = serde_json::to_string_pretty(captured).expect("plain data is JSON");
+        let folder = self.path.join(files::HEAP);
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&fresh, text + "\n"))
+            .and_then(|()| fs::rename(&fresh, &path))
+            .map_err(|source| failed(&path, source))
     }
 
     /// Appends a sample.

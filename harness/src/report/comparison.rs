@@ -12,7 +12,7 @@ pub(super) fn render(format: Format, comparison: &Comparison) -> String {
     match format {
         Format::Text => text(comparison),
         Format::Markdown => markdown(comparison),
-        Format::Json => {
+        Format::Json | Format::Html => {
             serde_json::to_string_pretty(comparison).expect("a comparison is JSON") + "\n"
         }
         Format::Junit => junit::comparison(comparison),

@@ -7,6 +7,7 @@ mod comparison;
 mod comparison_steps;
 mod csv;
 mod facts;
+mod html;
 mod junit;
 mod markdown;
 mod stairs;
@@ -18,6 +19,11 @@ use crate::{
     diagnose::{compare::Comparison, compare_steps::StepsComparison, finding::Findings},
     record::{Recording, files},
 };
+
+/// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
+pub fn wrapped(out: &mut String, first: &str, other: &str, words: &str) {
+    text::wrapped(out, first, other, words);
+}
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub enum Format {
     Junit,
     /// The findings, a line each.
     Csv,
+    /// One page for a browser that needs nothing else.
+    Html,
 }
 
 /// One report.
@@ -42,6 +50,7 @@ pub fn render(format: Format, recording: &Recording, findings: &Findings, folder
         Format::Json => json(findings),
         Format::Junit => junit::run(Some(&recording.manifest), findings),
         Format::Csv => csv::findings(findings),
+        Format::Html => html::render(recording, findings),
     }
 }
 
@@ -53,18 +62,22 @@ pub fn render_findings(format: Format, findings: &Findings) -> String {
         Format::Json => json(findings),
         Format::Junit => junit::run(None, findings),
         Format::Csv => csv::findings(findings),
+        Format::Html => html::findings(findings),
     }
 }
 
-/// A comparison of two runs.
-pub fn render_comparison(format: Format, comparison: &Comparison) -> String {
-    comparison::render(format, comparison)
+/// A comparison of two runs, the one from before the change first.
+pub fn render_comparison(format: Format, comparison: &Comparison, runs: [&Recording; 2]) -> String {
+    match format {
+        Format::Html => html::comparison(comparison, runs),
+        other => comparison::render(other, comparison),
+    }
 }
 
 /// A comparison of two step loads.
 pub fn render_steps_comparison(format: Format, comparison: &StepsComparison) -> String {
     match format {
-        Format::Text => comparison_steps::text(comparison),
+        Format::Text | Format::Html => comparison_steps::text(comparison), // there is no page for it yet
         Format::Markdown => comparison_steps::markdown(comparison),
         Format::Csv => comparison_steps::csv(comparison),
         Format::Junit => junit::steps_comparison(comparison),
@@ -88,6 +101,7 @@ pub fn write_all(folder: &Path, recording: &Recording, findings: &Findings) -> i
         (Format::Markdown, files::REPORT_MD),
         (Format::Text, files::REPORT_TEXT),
         (Format::Junit, files::JUNIT),
+        (Format::Html, files::REPORT_HTML),
     ] {
         fs::write(
             folder.join(name),

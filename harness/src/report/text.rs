@@ -153,7 +153,7 @@ fn line(out: &mut String, name: &str, text: &str) {
 }
 
 /// Words over lines of 80 columns: the first begins with `first`, the others with `other`.
-fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
+pub(super) fn wrapped(out: &mut String, first: &str, other: &str, text: &str) {
     let mut line = first.to_owned();
     let mut empty = true;
     for word in text.split(' ') {

@@ -36,6 +36,12 @@ pub enum SoakError {
         /// What each of them met, in words.
         problems: Vec<String>,
     },
+    /// What the clients are to do cannot be done over this transport.
+    #[error("{0}")]
+    Transport(&'static str),
+    /// How the run goes on could not be decided.
+    #[error("cannot decide how the run goes on: {0}")]
+    Onward(String),
     /// The URL is none that can be loaded.
     #[error("{0}")]
     Address(String),

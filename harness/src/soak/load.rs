@@ -197,6 +197,10 @@ pub fn load(
     stop: &Stop,
     tell: &mut dyn FnMut(&LoadReport),
 ) -> Result<LoadReport, SoakError> {
+    let transport = &setup.transport;
+    transport
+        .plays(&setup.batches)
+        .map_err(SoakError::Transport)?;
     let clock = Clock::start();
     let _server = serve(setup, &clock)?; // stopped when it is dropped, after everyone has left
     let tally = Arc::new(Tally::default());
@@ -256,6 +260,7 @@ fn serve(setup: &LoadSetup, clock: &Clock) -> Result<Option<Target>, SoakError> 
         dir: None,
         log: "/dev/null".into(),
         log_limit: ByteSize(0),
+        memory_limit: None,
         huge_pages: false,
     })?;
     let readiness = Readiness {

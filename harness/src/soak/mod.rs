@@ -16,6 +16,7 @@ mod stairs;
 mod steps;
 mod stop;
 mod url;
+mod windows;
 
 use std::{
     collections::BTreeSet,
@@ -44,9 +45,11 @@ use crate::{
     drive::{Farewell, Latency},
     isolate::Isolated,
     observe::{Observer, Sample},
-    plan::{Leave, Phase, Plan, Step},
-    profile::{Alarm, Profile},
-    record::{Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files},
+    plan::{Leave, Phase, Plan, Step, Window},
+    profile::{Alarm, Allocations, Profile},
+    record::{
+        AdaptiveFacts, Ended, EventKind, EventRow, LatencyRow, Manifest, RunDir, SampleRow, files,
+    },
     target::{Life, Target},
     timeline::{Clock, Counts, Elapsed, Tally},
 };
@@ -54,19 +57,47 @@ use crate::{
 /// How often the conductor looks up while it waits: signals, the target's life, connection-seconds.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How long a process may take to end once its listener is gone.
+const DYING: Duration = Duration::from_secs(1);
+
 /// What is to be run.
 pub struct Setup {
     /// What a person asked for, with what the command line changed.
     pub profile: Profile,
     /// The schedule made of it.
     pub plan: Plan,
+    /// The windows of an allocation profile after it, if one is asked for.
+    pub windows: Vec<Window>,
     /// The run directory; made by [`run`].
     pub out: PathBuf,
     /// The command line, for the manifest.
     pub command: Vec<String>,
     /// The private network that we are in.
     pub isolated: Option<Isolated>,
+    /// What was asked of an assay that is laid out as it goes: then `plan` is its pilot.
+    pub adaptive: Option<AdaptiveFacts>,
 }
+
+impl Setup {
+    /// The longest that the run may take: for one that is laid out as it goes, what it was given, or its pilot if that is longer.
+    pub fn longest(&self) -> Duration {
+        let given = self.adaptive.as_ref();
+        let given = given.and_then(|facts| Duration::try_from_secs_f64(facts.within_s).ok());
+        given.map_or(self.plan.longest(), |given| given.max(self.plan.longest()))
+    }
+}
+
+/// How a run that is laid out as it goes goes on.
+#[derive(Clone, Debug)]
+pub struct Onward {
+    /// What led there, for the manifest.
+    pub facts: AdaptiveFacts,
+    /// The steps to come; `None`: that was all.
+    pub plan: Option<Plan>,
+}
+
+/// Says how a run goes on, when all steps so far are done and recorded: from the recording alone.
+pub type AskOnward<'o> = &'o mut dyn FnMut() -> Result<Option<Onward>, String>;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +145,8 @@ impl<E: Into<SoakError>> From<E> for Halt {
     }
 }
 
-/// Runs the plan against the target and records it. Everything that was started is stopped when it returns.
+/// Runs the plan against the target and records it. Everything that was started is stopped when it returns. `onward` is asked for
+/// more whenever all steps are done; most runs have no more.
 ///
 /// # Errors
 /// The target cannot be started or reached, does not answer as the profile says, or the recording cannot be written.
@@ -123,6 +155,7 @@ pub fn run(
     setup: &Setup,
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress),
+    onward: AskOnward<'_>,
 ) -> Result<EndReason, SoakError> {
     let clock = Clock::start();
     let dir = RunDir::create(&setup.out)?;
@@ -135,8 +168,10 @@ pub fn run(
             let halt = conductor
                 .say_how(setup)
                 .map_err(Halt::from)
-                .and_then(|()| conductor.play(&setup.plan, progress))
+                .and_then(|()| conductor.play_on(&setup.plan, progress, onward))
+                .and_then(|()| conductor.windows(&setup.plan, &setup.windows, progress))
                 .err();
+            let halt = halt.map(|halt| conductor.cause_of(halt));
             conductor.close(halt)
         }
         Err(_) if stop.asked() => {
@@ -193,14 +228,19 @@ struct Conductor<'a> {
     /// What alarms have taken since latencies were written.
     latency: Latency,
     losses_said: usize,
-    /// What could not be read in looks for readings.
-    gaps_said: BTreeSet<String>,
     /// Of a step load: the steps.
     stairs: Option<Stairs>,
     /// Counts before the step under way began.
     before_step: Counts,
+    /// What could not be read in looks for readings.
+    gaps_said: BTreeSet<String>,
+    /// How much of what was said of the run's length is in the events.
+    said: usize,
+    longest: Duration,
     /// When the target's life was last asked for.
     asked_alive: Elapsed,
+    allocations: Allocations,
+    drain_within: Duration,
 }
 
 /// Where the run is.
@@ -265,19 +305,71 @@ impl<'a> Conductor<'a> {
             actor: Actor::new(&setup.out),
             latency: Latency::default(),
             losses_said: 0,
-            gaps_said: BTreeSet::new(),
             before_step: Counts::default(),
+            gaps_said: BTreeSet::new(),
+            said: 0,
+            longest: setup.longest(),
             asked_alive: clock.now(),
+            allocations: setup.profile.allocations.clone(),
+            drain_within: setup.profile.run.drain_within(),
         }
     }
 
-    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
+    fn play_on(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+        onward: AskOnward<'_>,
+    ) -> Result<(), Halt> {
         self.manifest.target.status = self.observer.status_json();
         self.dir.manifest(&self.manifest)?;
+        self.play(plan, progress)?;
+        while let Some(next) = onward().map_err(SoakError::Onward)? {
+            for said in &next.facts.said[self.said.min(next.facts.said.len())..] {
+                let (at, kind, text) = (self.clock.now(), EventKind::Note, said.clone());
+                self.dir.event(&EventRow { at, kind, text })?;
+            }
+            self.said = next.facts.said.len();
+            self.manifest.plan.adaptive = Some(next.facts);
+            if let Some(plan) = &next.plan {
+                self.manifest.plan.cycles = plan.cycles;
+            }
+            self.dir.manifest(&self.manifest)?;
+            match next.plan {
+                Some(plan) => self.play(&plan, progress)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&mut self, plan: &Plan, progress: &mut dyn FnMut(&Progress)) -> Result<(), Halt> {
         for step in &plan.steps {
+            self.wait_while_held(plan, progress)?;
             self.begin(step)?;
             self.step(plan, step, progress)?;
         }
+        Ok(())
+    }
+
+    /// Somebody who looks may hold a run. Samples go on, and the recording says so.
+    fn wait_while_held(
+        &mut self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), Halt> {
+        if !self.stop.held() {
+            return Ok(());
+        }
+        self.event(
+            EventKind::Note,
+            "held before the next step, as somebody who looks asked".into(),
+        )?;
+        while self.stop.held() {
+            let until = self.clock.now() + TICK;
+            self.pump(plan, until, progress)?;
+        }
+        self.event(EventKind::Note, "went on".into())?;
         Ok(())
     }
 
@@ -364,7 +456,10 @@ impl<'a> Conductor<'a> {
         for restart in &sample.restarts {
             self.event(EventKind::Restart, restart.clone())?;
         }
-        let told = Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample);
+        let told = Progress {
+            longest: self.longest,
+            ..Progress::new(plan, self.now.phase, self.now.cycle, &counts, &sample)
+        };
         if let Some(stairs) = &mut self.stairs {
             stairs.see(&sample);
         }
@@ -379,6 +474,23 @@ impl<'a> Conductor<'a> {
         self.dir.sample(&row)?;
         self.say_problems()?;
         self.heed_alarms(&row, &told, progress)
+    }
+
+    /// A target that dies takes its admin listener along: what failed first is then not what happened. The listener is gone some
+    /// milliseconds before the process is.
+    fn cause_of(&mut self, halt: Halt) -> Halt {
+        if !matches!(halt, Halt::Failed(SoakError::Observe(_))) {
+            return halt;
+        }
+        let end = self.clock.now() + DYING;
+        while self.clock.now() < end {
+            match self.target.alive() {
+                Life::Running | Life::Unseen => {}
+                gone => return Halt::TargetDied(gone.to_string()),
+            }
+            self.samples.recv_timeout(TICK).ok(); // nobody writes samples any more: this is how we wait
+        }
+        halt
     }
 
     fn heed(&mut self, now: Elapsed) -> Result<(), Halt> {

@@ -68,8 +68,13 @@ pub(super) fn stages(
         path: "/".into(),
     });
     let transport = url.transport(&carriage(spec, &run));
+    let steps = setup.plan.steps.iter();
+    transport
+        .plays(steps.flat_map(|step| &step.batches))
+        .map_err(SoakError::Transport)?;
     manifest.target.url = format!("{}://{addr}", transport.scheme());
     manifest.target.notes = transport.notes();
+    manifest.target.notes.extend(target.confinement());
     manifest.target.pid = target.pid();
     let ports = Arc::new(PortBook::default());
     let tally = Arc::new(Tally::default());
@@ -174,7 +179,7 @@ fn door(spec: &TargetSpec) -> Result<Option<PythonDoor>, SoakError> {
     let wanted = match spec.runtime {
         RuntimeSpec::Auto => spec.command.is_some(),
         RuntimeSpec::Python => true,
-        RuntimeSpec::Node | RuntimeSpec::None => false,
+        RuntimeSpec::Node | RuntimeSpec::Java | RuntimeSpec::None => false,
     };
     if !wanted {
         return Ok(None);
@@ -212,6 +217,7 @@ fn runtime(spec: &TargetSpec, door: Option<PythonDoor>) -> RuntimeConfig {
         },
         (RuntimeSpec::Auto, door) => RuntimeConfig::Auto(door),
         (RuntimeSpec::Node, _) => RuntimeConfig::Node,
+        (RuntimeSpec::Java, _) => RuntimeConfig::Java,
         (RuntimeSpec::None | RuntimeSpec::Python, _) => RuntimeConfig::None,
     }
 }
@@ -294,6 +300,7 @@ fn launch(
         dir: spec.dir.as_ref().map(|dir| run.fill(dir).into()),
         log: run.run.join(files::TARGET_LOG),
         log_limit: spec.log_limit,
+        memory_limit: spec.memory_limit,
         huge_pages: spec.huge_pages,
     }
 }
@@ -391,10 +398,11 @@ pub(super) fn manifest(setup: &Setup, clock: &Clock) -> Manifest {
             drain_within_s: profile.run.drain_within().as_secs_f64(),
             control_bytes: setup.plan.control_bytes,
             tolerances: profile.tolerances,
-            longest_s: setup.plan.longest().as_secs_f64(),
+            longest_s: setup.longest().as_secs_f64(),
             soak: soak_facts(profile),
             steps: steps_facts(profile),
             forecast: profile.forecast.clone(),
+            adaptive: setup.adaptive.clone(),
         },
         host: host(setup.isolated),
         target: TargetFacts {

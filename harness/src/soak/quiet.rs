@@ -108,8 +108,8 @@ impl Of {
 
     fn left(self, dose: &Counts) -> u64 {
         match self {
-            Self::Leave(leave) => dose.closed[leave.index()],
-            Self::Connections => dose.closed_total(),
+            Self::Leave(leave) => dose.sockets_closed()[leave.index()],
+            Self::Connections => dose.sockets_closed().iter().sum(),
             Self::Sessions => dose.sessions_created,
         }
     }

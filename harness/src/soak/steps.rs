@@ -53,6 +53,7 @@ impl Conductor<'_> {
                 self.crew.recall();
                 Ok(())
             }
+            Phase::Window => Ok(()), // played after the plan, see `windows`
         }
     }
 

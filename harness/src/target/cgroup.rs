@@ -1,11 +1,13 @@
 //! The memory control group of a process, version 1 or 2, read from its files.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use super::proc::{self, ProcError};
+use crate::units::ByteSize;
 
 /// Where the kernel's control groups are mounted by convention.
 pub const MOUNT: &str = "/sys/fs/cgroup";
@@ -97,6 +99,33 @@ impl Cgroup {
                 path: path.to_owned(),
                 mount,
             })
+    }
+
+    /// Makes a group below this one, with a limit on its memory. Version 2 lets nobody do that who has processes in the group itself,
+    /// unless the memory controller was handed down to it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn make_below(&self, name: &str, limit: ByteSize) -> io::Result<PathBuf> {
+        let folder = self.directory.join(name);
+        fs::create_dir(&folder)?;
+        let (file, swap) = match self.version {
+            Version::One => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+            Version::Two => ("memory.max", "memory.swap.max"),
+        };
+        let limited = set(&folder.join(file), limit.0);
+        let swap_limit = match self.version {
+            Version::One => limit.0, // of memory and swap together
+            Version::Two => 0,
+        };
+        set(&folder.join(swap), swap_limit).ok(); // not on every kernel; without it the target may swap first
+        match limited {
+            Ok(()) => Ok(folder),
+            Err(error) => {
+                fs::remove_dir(&folder).ok(); // empty: we have just made it
+                Err(error)
+            }
+        }
     }
 
     /// Reads what is charged now. Cost: three small files, and one `memory.max` per parent in version 2.
@@ -200,6 +229,12 @@ fn find_below(mount: &Path, path: &str, usage_file: &str) -> Option<PathBuf> {
         .map(|skipped| mount.join(parts[skipped..].join("/")))
         .map(|found| found.components().collect::<PathBuf>()) // without a trailing slash
         .find(|directory| directory.join(usage_file).exists())
+}
+
+/// Never makes the file: a group without the controller has none.
+fn set(file: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(file)?;
+    file.write_all(bytes.to_string().as_bytes())
 }
 
 /// A file with one number; `None` if there is no such file, or it says `max`.

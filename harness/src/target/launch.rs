@@ -24,6 +24,7 @@ use rustix::{
 };
 
 use super::{
+    confine::Confinement,
     error::TargetError,
     family::Family,
     guard::Guard,
@@ -46,6 +47,8 @@ pub struct Launch {
     pub log: PathBuf,
     /// How much of its output is kept.
     pub log_limit: ByteSize,
+    /// How much memory it may use, all its processes together; as much as there is, if left out.
+    pub memory_limit: Option<ByteSize>,
     /// Whether the kernel may give it transparent huge pages: they make memory grow in steps of 2 MiB.
     pub huge_pages: bool,
 }
@@ -72,12 +75,21 @@ pub(super) struct Launched {
     guard: Option<Guard>,
     log: LogPump,
     oom: OomWatch,
+    confinement: Option<Confinement>,
 }
 
 impl Launched {
     pub(super) fn start(launch: &Launch) -> Result<Self, TargetError> {
         let mark = next_mark();
-        let (reader, mut command) = command(launch, &mark)?;
+        let confinement = launch.memory_limit.map(Confinement::prepare);
+        let words = confinement
+            .as_ref()
+            .map(|confinement| confinement.around(&launch.command));
+        let words = words.as_ref().unwrap_or(&launch.command);
+        if launch.command.is_empty() {
+            return Err(TargetError::EmptyCommand);
+        }
+        let (reader, mut command) = command(launch, words, &mark)?;
         let log = File::create(&launch.log).map_err(|source| log_error(launch, source))?;
         adopt_orphans();
         let child =
@@ -98,7 +110,12 @@ impl Launched {
             family,
             log,
             oom,
+            confinement,
         })
+    }
+
+    pub(super) fn confinement(&self) -> Option<String> {
+        self.confinement.as_ref().map(Confinement::words)
     }
 
     pub(super) const fn family(&self) -> &Family {
@@ -234,11 +251,12 @@ impl Drop for Launched {
     }
 }
 
-fn command(launch: &Launch, mark: &str) -> Result<(io::PipeReader, Command), TargetError> {
-    let (program, arguments) = launch
-        .command
-        .split_first()
-        .ok_or(TargetError::EmptyCommand)?;
+fn command(
+    launch: &Launch,
+    words: &[String],
+    mark: &str,
+) -> Result<(io::PipeReader, Command), TargetError> {
+    let (program, arguments) = words.split_first().ok_or(TargetError::EmptyCommand)?;
     let pipe = io::pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
     let (reader, out, err) = pipe.map_err(|source| TargetError::System {
         what: "make a pipe for the target's output",

@@ -3,14 +3,16 @@
 //! In: a [`Launch`], a pid or an address. Out: a [`Target`] that says whether it lives and what it died of. Start at [`Target`].
 //! [`proc`], [`tcp_table`] and [`cgroup`] read the kernel's files; `observe` reads more of them the same way.
 //! Cost: [`Target::alive`] reads one `stat` a process and one `children` a thread of the target, about 0.1 ms.
-//! Only processes that we started are ever signalled, and only by pid *and* start time.
+//! Only processes that we started are ever signalled from here, and only by pid *and* start time.
 //! Never reads memory: that is [`observe`](crate::observe).
 
 mod attach;
 pub mod cgroup;
+mod confine;
 mod error;
 mod family;
 mod guard;
+pub mod image;
 mod launch;
 mod life;
 mod log;
@@ -82,6 +84,14 @@ impl Target {
             Kind::Launched(launched) => Some(launched.family().root().pid),
             Kind::Attached(family) => Some(family.root().pid),
             Kind::Remote => None,
+        }
+    }
+
+    /// How it is held, if it is, in words.
+    pub fn confinement(&self) -> Option<String> {
+        match &self.0 {
+            Kind::Launched(launched) => launched.confinement(),
+            Kind::Attached(_) | Kind::Remote => None,
         }
     }
 

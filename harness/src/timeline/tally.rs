@@ -103,6 +103,10 @@ pub struct Tally {
     pub ids_repeated: AtomicU64,
     /// Comebacks after which nothing can be said about ids: there are none, or they are no rising numbers.
     pub ids_unknown: AtomicU64,
+    /// TCP connections opened for streams of HTTP/2; 0 where every connection has a socket of its own.
+    pub carriers_opened: AtomicU64,
+    /// Those of them that are gone, by the way in which all their streams were planned to leave.
+    pub carriers_closed: [AtomicU64; Leave::ALL.len()],
     /// Openings still due in the batches under way.
     pub pending: AtomicU64,
 }
@@ -153,6 +157,12 @@ pub struct Counts {
     /// See [`Tally::ids_unknown`].
     #[serde(default)]
     pub ids_unknown: u64,
+    /// See [`Tally::carriers_opened`].
+    #[serde(default)]
+    pub carriers_opened: u64,
+    /// See [`Tally::carriers_closed`]; indexed by [`Leave::index`].
+    #[serde(default)]
+    pub carriers_closed: [u64; Leave::ALL.len()],
     /// See [`Tally::pending`].
     pub pending: u64,
 }
@@ -169,6 +179,7 @@ impl Tally {
     pub fn add_all(&self, more: &Counts) {
         for (counter, by) in [
             (&self.opened, more.opened),
+            (&self.carriers_opened, more.carriers_opened),
             (&self.waits, more.waits),
             (&self.waits_over, more.waits_over),
             (&self.connected, more.connected),
@@ -193,6 +204,9 @@ impl Tally {
         for (counter, by) in self.ended.iter().zip(more.ended) {
             Self::add(counter, by);
         }
+        for (counter, by) in self.carriers_closed.iter().zip(more.carriers_closed) {
+            Self::add(counter, by);
+        }
     }
 
     /// Notes that a connection is gone.
@@ -207,9 +221,11 @@ impl Tally {
     pub fn counts(&self) -> Counts {
         let ended = std::array::from_fn(|i| self.ended[i].load(Relaxed));
         let closed = std::array::from_fn(|i| self.closed[i].load(Relaxed));
+        let carriers_closed = std::array::from_fn(|i| self.carriers_closed[i].load(Relaxed));
         Counts {
             ended,
             closed,
+            carriers_closed,
             waits_over: self.waits_over.load(Relaxed),
             not_opened: self.not_opened.load(Relaxed),
             sessions_deleted: self.sessions_deleted.load(Relaxed),
@@ -227,6 +243,7 @@ impl Tally {
             waits: self.waits.load(Relaxed),
             connected: self.connected.load(Relaxed),
             opened: self.opened.load(Relaxed),
+            carriers_opened: self.carriers_opened.load(Relaxed),
         }
     }
 }
@@ -235,6 +252,21 @@ impl Counts {
     /// Connections opened and not yet gone.
     pub fn live(&self) -> u64 {
         self.opened.saturating_sub(self.ended.iter().sum())
+    }
+
+    /// TCP connections opened for streams of HTTP/2 and not yet gone.
+    pub fn carriers(&self) -> u64 {
+        let closed = self.carriers_closed.iter().sum();
+        self.carriers_opened.saturating_sub(closed)
+    }
+
+    /// Sockets gone, by the way their clients left: as the kernel counts, where several streams share one.
+    pub fn sockets_closed(&self) -> [u64; Leave::ALL.len()] {
+        if self.carriers_opened > 0 || self.carriers_closed.iter().any(|closed| *closed > 0) {
+            self.carriers_closed
+        } else {
+            self.closed
+        }
     }
 
     /// Clients that wait to come back.
@@ -274,6 +306,10 @@ impl Counts {
             ids_lost: minus(self.ids_lost, earlier.ids_lost),
             ids_repeated: minus(self.ids_repeated, earlier.ids_repeated),
             ids_unknown: minus(self.ids_unknown, earlier.ids_unknown),
+            carriers_opened: minus(self.carriers_opened, earlier.carriers_opened),
+            carriers_closed: std::array::from_fn(|i| {
+                minus(self.carriers_closed[i], earlier.carriers_closed[i])
+            }),
             pending: self.pending,
         }
     }

@@ -9,6 +9,7 @@ pub(super) const KIND: Kind = Kind {
     name: "cache-slow-warm-up",
     unit: None,
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Innocent: a cache takes 1 KiB for each of 512 keys when it is first asked for; every stream asks for a random one.",
     plant: |plant| {
         Box::new(Cache {

@@ -9,6 +9,7 @@ pub(super) const KIND: Kind = Kind {
     name: "cache-that-fills",
     unit: None,
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Innocent: a cache takes 1 KiB per stream until it holds 256 KiB, then as much goes as comes.",
     plant: |plant| {
         Box::new(Cache {

@@ -16,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     name: "fragmentation",
     unit: None,
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Innocent: every stream moves 3.5 KiB of a pool of 7 MiB to pages of its own; allocated stays, resident grows by up to 50 MiB and stops.",
     plant: |plant| {
         Box::new(Fragmentation {

@@ -18,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     name: "half-close",
     unit: Some("descriptor"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Every connection whose client sent FIN stays in CLOSE_WAIT with its descriptor; bytes (of the process, beside the descriptor) per such connection.",
     plant: |plant| {
         Box::new(HalfClose {

@@ -9,6 +9,7 @@ pub(super) const KIND: Kind = Kind {
     name: "history-unbounded",
     unit: Some("turn"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Messages beyond the bound of a session's history are kept as long as the session; bytes per turn taken in a session that is at its bound.",
     plant: |plant| Box::new(Unbounded(plant)),
 };

@@ -1,9 +1,7 @@
 //! A client that leaves before it can have looked at an event leaves something behind; later, every way of leaving is clean.
 //!
-//! Truth: one node. What a server knows: the first event goes out with the head, so a client that left with one event handed to
+//! Truth: one block, 512 bytes if nothing else is asked for. What a server knows: the first event goes out with the head, so a client that left with one event handed to
 //! its connection is taken for one that left before it. So is one that left before its request had an answer.
-
-use std::{cell::RefCell, collections::LinkedList};
 
 use super::{Ended, Kind, Leak, Plant};
 use crate::{instruments::ConnectionState, listener::PeerLeft};
@@ -12,31 +10,22 @@ pub(super) const KIND: Kind = Kind {
     name: "leak-on-early",
     unit: Some("early"),
     strikes_per_unit: 1,
+    least_bytes: Some(16),
     text: "Bytes per client that left before its answer, or with at most one event of its stream handed to the connection.",
-    plant: |plant| {
-        Box::new(OnEarly {
-            plant,
-            garbage: RefCell::default(),
-        })
-    },
+    plant: |plant| Box::new(OnEarly(plant)),
 };
 
 /// Events that a client may have got without having looked.
 const UNSEEN: u64 = 1;
 
-/// With its node, 512 bytes.
-type Garbage = [u8; 496];
+const USUAL: usize = 512;
 
-struct OnEarly {
-    plant: Plant,
-    garbage: RefCell<LinkedList<Garbage>>,
-}
+struct OnEarly(Plant);
 
 impl OnEarly {
     fn strike(&self) {
-        if self.plant.strikes() {
-            self.garbage.borrow_mut().push_back([0xA5; _]);
-            self.plant.took(self.plant.node::<Garbage>());
+        if self.0.strikes() {
+            self.0.forgets(USUAL, b"");
         }
     }
 }

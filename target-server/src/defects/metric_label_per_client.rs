@@ -1,6 +1,6 @@
 //! A metric with one label per client: `GET /metrics` gets a line for everybody who was ever here.
 //!
-//! Truth: the node and the text of the label, which has the same length for everybody.
+//! Truth: the node and the text of the label, which has the same length for everybody: together 64 bytes if nothing else is asked for.
 
 use std::{
     collections::LinkedList,
@@ -21,6 +21,7 @@ pub(super) const KIND: Kind = Kind {
     name: "metric-label-per-client",
     unit: Some("all"),
     strikes_per_unit: 1,
+    least_bytes: Some(64),
     text: "A metric keeps one label per stream for ever; bytes per stream, however it ends.",
     plant: |plant| {
         Box::new(Labels {
@@ -29,6 +30,11 @@ pub(super) const KIND: Kind = Kind {
         })
     },
 };
+
+const PREFIX: &str = "client-";
+
+/// Bytes of a label if nothing else is asked for.
+const LABEL: usize = 27;
 
 type Clients = Arc<Mutex<LinkedList<Box<str>>>>;
 
@@ -41,7 +47,9 @@ impl Leak for Labels {
     fn stream_opened(&self, _: &Sender) {
         if self.plant.strikes() {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let label: Box<str> = format!("client-{:020}", clients.len()).into();
+            let node = self.plant.node::<Box<str>>();
+            let width = self.plant.size(node + LABEL) - node - PREFIX.len();
+            let label: Box<str> = format!("{PREFIX}{:0width$}", clients.len()).into();
             self.plant
                 .took(self.plant.node::<Box<str>>() + self.plant.bytes(label.len()));
             clients.push_back(label);

@@ -1,11 +1,11 @@
 //! The planted leaks: off by default, combinable, each in a file of its own with its ground truth in bytes per unit.
 //!
-//! In: `--defect NAME[=every:N]`, parsed into [`Defects`]. Out: [`Leaks`], the value that the data thread is handed, and the
+//! In: `--defect NAME[=every:N][+bytes:N]`, parsed into [`Defects`]. Out: [`Leaks`], the value that the data thread is handed, and the
 //! [`Truth`] of each in `GET /v1/status`. Start at [`Leak`]: its methods are the seams, and a leak implements one or two of them.
 //! The honest server holds an empty [`Leaks`], and every seam is then a loop over nothing.
 //!
-//! Garbage is kept in `LinkedList`s: one block per unit, its links inside. A `Vec` would double, and what follows the units
-//! would no longer be a line. Innocents (nothing leaks, though memory grows) are planted in the same way, with a truth of 0.
+//! Garbage is one block per unit: forgotten, or kept in a `LinkedList` with its links inside. A `Vec` would double, and what follows
+//! the units would no longer be a line. Innocents (nothing leaks, though memory grows) are planted in the same way, with a truth of 0.
 
 mod cache_slow_warm_up;
 mod cache_that_fills;
@@ -13,6 +13,7 @@ mod fragmentation;
 mod half_close;
 mod history_unbounded;
 mod leak_on_early;
+mod leak_on_expiry;
 mod leak_on_rst;
 mod leak_per_tick;
 mod metric_label_per_client;
@@ -40,10 +41,11 @@ use crate::{config::DefectSpec, instruments::Total};
 
 /// Every planted leak there is, in the order in which a person meets them: sessions, streams, queues, events, time, the kernel,
 /// and the innocents.
-static KINDS: [Kind; 18] = [
+static KINDS: [Kind; 19] = [
     session_never_expires::KIND,
     session_kept_on_disconnect::KIND,
     history_unbounded::KIND,
+    leak_on_expiry::KIND,
     sender_kept::KIND,
     task_outlives_client::KIND,
     zombie_producer::KIND,
@@ -69,6 +71,8 @@ pub(crate) struct Kind {
     unit: Option<&'static str>,
     /// How many strikes make one unit: more than one where a clock strikes faster than once a second.
     strikes_per_unit: u32,
+    /// The least that `bytes:N` may ask for; `None`: its size is its own.
+    least_bytes: Option<usize>,
     /// What it does and what a unit is, in one sentence.
     text: &'static str,
     /// Makes it, on the data thread.
@@ -103,6 +107,8 @@ pub struct Defects {
 pub(crate) struct Planted {
     kind: &'static Kind,
     every: NonZeroU32,
+    /// What a strike takes, where it was asked for; as the leak has it, where not.
+    size: Option<usize>,
     units: Total,
     strikes: Total,
     bytes: Total,
@@ -110,7 +116,8 @@ pub(crate) struct Planted {
 
 impl std::fmt::Debug for Planted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}=every:{}", self.kind.name, self.every)
+        write!(f, "{}=every:{}", self.kind.name, self.every)?;
+        self.size.map_or(Ok(()), |size| write!(f, "+bytes:{size}"))
     }
 }
 
@@ -186,28 +193,55 @@ fn one(text: &str) -> Result<Planted, UnknownDefect> {
         given: text.to_owned(),
         why,
     };
-    let (name, rate) = match text.split_once('=') {
-        Some((name, rate)) => (name, Some(rate)),
+    let (name, settings) = match text.split_once('=') {
+        Some((name, settings)) => (name, Some(settings)),
         None => (text, None),
     };
     let kind = KINDS
         .iter()
         .find(|kind| kind.name == name)
         .ok_or_else(|| refuse("unknown name"))?;
-    let every = match rate {
-        None => NonZeroU32::MIN,
-        Some(rate) => rate
-            .strip_prefix("every:")
-            .and_then(|n| n.parse().ok())
-            .ok_or_else(|| refuse("a rate is written every:N with N at least 1"))?,
-    };
-    Ok(Planted {
+    let mut planted = Planted {
         kind,
-        every,
+        every: NonZeroU32::MIN,
+        size: None,
         units: Total::default(),
         strikes: Total::default(),
         bytes: Total::default(),
-    })
+    };
+    for setting in settings
+        .into_iter()
+        .flat_map(|settings| settings.split('+'))
+    {
+        planted.set(setting).map_err(refuse)?;
+    }
+    Ok(planted)
+}
+
+/// Blocks larger than this are no leak of small things.
+const MOST_BYTES: usize = 1 << 20;
+
+impl Planted {
+    /// Takes `every:N` or `bytes:N`, or says how they are written.
+    fn set(&mut self, setting: &str) -> Result<(), &'static str> {
+        if let Some(size) = setting.strip_prefix("bytes:") {
+            let least = self
+                .kind
+                .least_bytes
+                .ok_or("what this one takes cannot be chosen")?;
+            let size = size.parse().ok().filter(|size| *size <= MOST_BYTES);
+            let size = size.filter(|size| *size >= least);
+            self.size =
+                Some(size.ok_or(
+                    "a size is written bytes:N with N from 16 (a label: from 64) to 1048576",
+                )?);
+            return Ok(());
+        }
+        let rate = setting.strip_prefix("every:").and_then(|n| n.parse().ok());
+        self.every = rate
+            .ok_or("settings are every:N with N at least 1, and for some bytes:N, joined by +")?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +275,36 @@ mod tests {
                 text.contains(wrong) && text.contains("cache-slow-warm-up"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_size_is_understood_where_it_can_be_chosen_alone_and_beside_a_rate() {
+        for (asked, planted) in [
+            ("leak-on-rst=bytes:64", "leak-on-rst=every:1+bytes:64"),
+            (
+                "replay-log=every:4+bytes:256",
+                "replay-log=every:4+bytes:256",
+            ),
+            ("replay-log=bytes:16+every:2", "replay-log=every:2+bytes:16"),
+        ] {
+            let defects = parse(&[asked]).expect(asked);
+            assert_eq!(
+                format!("{defects:?}"),
+                format!("Defects {{ planted: [{planted}] }}")
+            );
+        }
+        for (wrong, why) in [
+            ("sender-kept=bytes:64", "cannot be chosen"),
+            ("leak-on-rst=bytes:", "bytes:N"),
+            ("leak-on-rst=bytes:15", "from 16"),
+            ("leak-on-rst=bytes:1048577", "to 1048576"),
+            ("metric-label-per-client=bytes:63", "from 64"),
+            ("leak-on-rst=size:64", "every:N"),
+            ("leak-on-rst=bytes:64+", "every:N"),
+        ] {
+            let text = parse(&[wrong]).expect_err(wrong).to_string();
+            assert!(text.contains(why), "{text}");
         }
     }
 

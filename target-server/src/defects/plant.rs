@@ -62,6 +62,21 @@ impl Plant {
         }
     }
 
+    /// Strikes by forgetting one block with this text in it: of the size that was asked for, or of this one.
+    pub(super) fn forgets(&self, usual: usize, text: &[u8]) {
+        let size = self.size(usual);
+        let mut block = vec![0xA5; size].into_boxed_slice();
+        let kept = text.len().min(size);
+        block[..kept].copy_from_slice(&text[..kept]);
+        Box::leak(block);
+        self.took(self.bytes(size));
+    }
+
+    /// The size that was asked for, or this one.
+    pub(super) fn size(&self, usual: usize) -> usize {
+        self.planted.size.unwrap_or(usual)
+    }
+
     /// Bytes of a block for one `T`.
     pub(super) fn block<T>(&self) -> usize {
         self.bytes(size_of::<T>())

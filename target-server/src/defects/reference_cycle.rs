@@ -11,6 +11,7 @@ pub(super) const KIND: Kind = Kind {
     name: "reference-cycle",
     unit: Some("all"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Every stream leaves a helper that refers to itself and to the stream's queue; bytes per stream, however it ends.",
     plant: |plant| Box::new(Cycle(plant)),
 };

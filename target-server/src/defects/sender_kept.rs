@@ -11,6 +11,7 @@ pub(super) const KIND: Kind = Kind {
     name: "sender-kept",
     unit: Some("all"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "The sender of every stream stays in a registry after the stream ended, however it did; bytes per stream.",
     plant: |plant| {
         Box::new(Kept {

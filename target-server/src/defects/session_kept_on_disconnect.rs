@@ -9,6 +9,7 @@ pub(super) const KIND: Kind = Kind {
     name: "session-kept-on-disconnect",
     unit: Some("orphan"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "A session whose client left a chat before it was completed is never forgotten; bytes per such client.",
     plant: |plant| Box::new(KeptOnDisconnect(Keeper::new(plant))),
 };

@@ -14,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     name: "session-never-expires",
     unit: Some("session"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "A session is never forgotten; bytes per session created, averaged over the struck sessions whose answer was completed.",
     plant: |plant| Box::new(NeverExpires(Keeper::new(plant))),
 };

@@ -8,6 +8,7 @@ pub(super) const KIND: Kind = Kind {
     name: "task-outlives-client",
     unit: Some("left"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "An idle task stays for every stream whose client left before the server ended it (every way of leaving but complete); bytes per such client.",
     plant: |plant| Box::new(Outlives(plant)),
 };

@@ -12,6 +12,7 @@ pub(super) const KIND: Kind = Kind {
     name: "timer-per-connection",
     unit: Some("all"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "A timer of twelve hours is started for every connection and never cancelled; bytes per connection, however it closes.",
     plant: |plant| Box::new(Timer(plant)),
 };

@@ -13,6 +13,7 @@ pub(super) const KIND: Kind = Kind {
     name: "unbounded-queue",
     unit: Some("backlog"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Every event that a stalled reader does not take waits in memory until its stream ends; bytes per undelivered event, no residue. every:N strikes one stream in N.",
     plant: |plant| {
         Box::new(Unbounded {

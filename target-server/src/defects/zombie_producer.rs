@@ -12,6 +12,7 @@ pub(super) const KIND: Kind = Kind {
     name: "zombie-producer",
     unit: Some("zombie"),
     strikes_per_unit: 1,
+    least_bytes: None,
     text: "Bytes per second and closed stream, from when it ended, however it did; the block of its task comes on top, once.",
     plant: |plant| Box::new(Producer(plant)),
 };

@@ -319,6 +319,43 @@ fn metric_label_per_client() {
 }
 
 #[test]
+fn leak_on_expiry() {
+    check("leak-on-expiry", "session", 1.0, &[Chat, Orphan]);
+}
+
+/// What is asked for is what is taken: sizes that are size classes of the allocator, to the byte.
+#[test]
+fn a_leak_whose_size_is_chosen_takes_so_much_a_unit() {
+    for (name, way) in [
+        ("leak-on-rst", Rst),
+        ("leak-on-early", Early),
+        ("leak-on-expiry", Chat),
+        ("replay-log", Complete),
+        ("metric-label-per-client", Complete),
+    ] {
+        for size in [64, 256, 4096] {
+            let bench = Bench::with(&[&format!("{name}=bytes:{size}+every:2")]);
+            bench.round(way);
+            let (grown, units) = bench.weigh(way);
+            let (bytes, _) = bench.truth();
+            let what = format!("{name}, {size} B, {units} units");
+            assert!(
+                units >= f64::from(u32::try_from(CLIENTS).unwrap_or(0)),
+                "{what}"
+            );
+            assert_near(grown, bytes * units, &what);
+            let room = if name == "metric-label-per-client" {
+                1.25
+            } else {
+                1.0
+            };
+            let asked = f64::from(size) / 2.0;
+            assert!((asked..=asked * room).contains(&bytes), "{what}: {bytes} B");
+        }
+    }
+}
+
+#[test]
 fn leak_on_rst() {
     check("leak-on-rst", "rst", 1.0, &[Rst]);
 }
@@ -554,7 +591,7 @@ fn a_cache_that_warms_up_slowly_is_innocent_it_stops() {
     assert!(readings[20] - readings[0] < 600.0 * 1024.0, "{readings:?}");
 }
 
-const ALL: &str = "session-never-expires,session-kept-on-disconnect,history-unbounded,sender-kept,task-outlives-client,\
+const ALL: &str = "session-never-expires,session-kept-on-disconnect,history-unbounded,leak-on-expiry,sender-kept,task-outlives-client,\
 zombie-producer,timer-per-connection,unbounded-queue,replay-log,reference-cycle,metric-label-per-client,leak-on-rst,\
 leak-on-early,leak-per-tick,half-close,fragmentation,cache-that-fills,cache-slow-warm-up";
 

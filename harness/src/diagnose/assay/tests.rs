@@ -178,6 +178,12 @@ fn the_innocent_are_not_accused() {
         ("collects when it likes", Shape::SawTooth(4_000.0 * kib)),
         ("grows with time alone", Shape::Drip(5.0 * kib)),
         (
+            "breathes with somebody else's load",
+            Shape::Wave(2_000.0 * kib, 7.3),
+        ),
+        ("breathes slowly", Shape::Wave(2_000.0 * kib, 31.0)),
+        ("runs a job every fifth cycle", Shape::Job(3_000.0 * kib, 5)),
+        (
             "fills a cache in the first third",
             Shape::Cache(RST, kib, 150.0),
         ),

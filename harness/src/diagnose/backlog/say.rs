@@ -68,7 +68,7 @@ impl Speaker<'_> {
         if interval.upper() <= self.tolerated {
             let text = format!(
                 "no backlog above {} B per second and {} (95 %), late in {} doses of {}",
-                sentence::amount(interval.upper().max(0.0)),
+                sentence::amount(interval.upper().max(interval.systematic)),
                 one(backlog.reader),
                 backlog.doses.0,
                 backlog.doses.1,

@@ -73,6 +73,7 @@ pub(super) fn of(table: &Table, cycles: &Cycles) -> Evidence {
             .collect(),
         waiting: waiting(table, cycles, &at),
         envelope: Some(envelope(table, cycles)),
+        looks: Vec::new(),
     }
 }
 

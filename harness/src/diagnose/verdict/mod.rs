@@ -47,6 +47,19 @@ pub struct Evidence {
     pub waiting: Option<Waiting>,
     /// What resident memory fell back to.
     pub envelope: Option<Envelope>,
+    /// Of an assay that was looked at before its end: when the last row of each earlier look was read, seconds since row 0.
+    pub looks: Vec<f64>,
+}
+
+impl Evidence {
+    /// The level that is left for the look at the end: every look spends its part of alpha (the method, §8).
+    fn last_level(&self, alpha: f64) -> f64 {
+        if self.looks.is_empty() {
+            alpha
+        } else {
+            soak::level(alpha, self.looks.len() + 1)
+        }
+    }
 }
 
 /// What a bound must stay below to be called clean, per unit.
@@ -210,7 +223,7 @@ pub fn judge(evidence: &Evidence, rules: &Rules) -> Judgement {
         Kind::Drained => {
             judgement.judge_soak(&rows, rules);
             let accused: Vec<Factor> = judgement.leaks.iter().filter_map(Leak::factor).collect();
-            judgement.judge_beside(&rows, evidence, rules, &accused);
+            judgement.judge_beside(&rows, evidence, rules.alpha, &accused);
         }
         Kind::Assay => judgement.judge_assay(&rows, evidence, rules),
     }
@@ -259,15 +272,34 @@ impl Judgement {
     }
 
     fn judge_assay(&mut self, rows: &Observations, evidence: &Evidence, rules: &Rules) {
-        let mut first = look(rows, 0..rows.rows(), rules.alpha, Drift::Nuisance);
+        let alpha = evidence.last_level(rules.alpha);
+        let mut first = look(rows, 0..rows.rows(), alpha, Drift::Nuisance);
         self.saturating.clone_from(&first.saturating);
         if self.residue.is_some() && !first.leaks.iter().any(|f| f.is_connection()) {
-            first = second_witness(rows, first, rules.alpha);
+            first = second_witness(rows, first, alpha);
         }
         self.leaks = leaks_of(&first);
         let accused = first.leaks.clone();
         self.adopt(first);
-        self.judge_beside(rows, evidence, rules, &accused);
+        self.judge_beside(rows, evidence, alpha, &accused);
+        self.remember(earlier(rows, &evidence.looks, rules.alpha));
+    }
+
+    /// What an earlier look accused stays accused, unless a later one, which saw more, says it better: of the ways of leaving, which.
+    fn remember(&mut self, earlier: Vec<Leak>) {
+        for leak in earlier {
+            let Effect::Per(then) = leak.effect else {
+                continue;
+            };
+            let is_said = |now: &Leak| {
+                let (Effect::Per(now) | Effect::PerSecond(now)) = now.effect;
+                now == then || (now.is_connection() && then.is_connection())
+            };
+            if !self.leaks.iter().any(is_said) {
+                self.saturating.retain(|f| *f != then);
+                self.leaks.push(leak);
+            }
+        }
     }
 
     /// What only readings without load can show: who eats on, and what never falls back.
@@ -275,11 +307,11 @@ impl Judgement {
         &mut self,
         rows: &Observations,
         evidence: &Evidence,
-        rules: &Rules,
+        alpha: f64,
         accused: &[Factor],
     ) {
         if let Some(waiting) = &evidence.waiting {
-            self.look_for_zombies(waiting, rules.alpha, accused);
+            self.look_for_zombies(waiting, alpha, accused);
             self.explained = Explained::by(&self.leaks, waiting);
         }
         self.growth = evidence.envelope.as_ref().and_then(Envelope::growth);
@@ -371,7 +403,7 @@ impl Judgement {
                 signal: c.signal,
                 rows,
             };
-            counters::judge(&whole, &evidence.rests, rules.alpha)
+            counters::judge(&whole, &evidence.rests, evidence.last_level(rules.alpha))
         });
         self.counters = judged.collect();
     }
@@ -413,6 +445,21 @@ fn is_retained(growth: &Growth, live: &[f64]) -> bool {
     let last = median(&live[live.len().saturating_sub(third)..]);
     let grown = last.zip(first).map_or(0.0, |(last, first)| last - first);
     grown < 0.5 * (growth.last - growth.first)
+}
+
+/// What the looks before the last found, the first accusation of each factor.
+fn earlier(rows: &Observations, looks: &[f64], alpha: f64) -> Vec<Leak> {
+    let mut all: Vec<Leak> = Vec::new();
+    for (k, until) in looks.iter().enumerate() {
+        let seen = rows.seconds.iter().filter(|s| **s <= until + 1e-6).count();
+        let found = look(rows, 0..seen, soak::level(alpha, k + 1), Drift::Nuisance);
+        for leak in leaks_of(&found) {
+            if all.iter().all(|known| known.effect != leak.effect) {
+                all.push(leak);
+            }
+        }
+    }
+    all
 }
 
 fn leaks_of(look: &Look) -> Vec<Leak> {

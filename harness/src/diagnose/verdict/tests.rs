@@ -322,3 +322,68 @@ fn a_soak_is_judged_by_its_looks() {
     assert_eq!(judgement.verdict, Verdict::Leak);
     assert!(judgement.skipped > 0 && judgement.leaks[0].rows < 96);
 }
+
+/// Looked at after 10 and 20 cycles, and at the end.
+fn looked_at(recording: &Synthetic) -> Evidence {
+    let mut evidence = evidence(Signal::Allocated, recording);
+    let seconds = &evidence.memory[0].rows.seconds;
+    evidence.looks = [10, 20].map(|cycles| seconds[cycles]).to_vec();
+    evidence
+}
+
+#[test]
+fn looks_before_the_end_accuse_nobody_innocent() {
+    for seed in 0..60 {
+        for clean in [
+            quick(seed),
+            quick(seed).noise(500.0),
+            quick(seed).walks(1_000.0),
+        ] {
+            let judgement = judged(&looked_at(&clean.cycles(40)));
+            assert_eq!(judgement.leaks, [], "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn the_end_says_better_what_an_earlier_look_began_to_say() {
+    for seed in 0..12 {
+        let leaking = quick(seed).cycles(40).leaks(RST, 256.0).noise(100.0);
+        let judgement = judged(&looked_at(&leaking));
+        let effects: Vec<Effect> = judgement.leaks.iter().map(|leak| leak.effect).collect();
+        assert_eq!(effects, [Effect::Per(RST)], "seed {seed}");
+        assert_eq!(judgement.leaks[0].rows, 41, "the interval is the last one");
+    }
+}
+
+#[test]
+fn what_an_earlier_look_accused_stays_accused() {
+    let mut stood = 0;
+    for seed in 0..24 {
+        // Four doses of RST leak, and then it is over: at the end that looks like a cache.
+        let over = quick(seed)
+            .cycles(40)
+            .does(Shape::Cache(RST, 4096.0, 240.0));
+        let (looked, once) = (
+            judged(&looked_at(&over)),
+            judged(&evidence(Signal::Allocated, &over)),
+        );
+        assert_eq!(once.leaks, [], "seed {seed}");
+        if let Some(leak) = looked.leaks.first() {
+            stood += 1;
+            assert!(
+                leak.rows < 41 && looked.verdict == Verdict::Leak,
+                "seed {seed}: {leak:?}"
+            );
+        }
+    }
+    assert!(stood >= 3, "an early look found {stood} of 24");
+}
+
+#[test]
+fn every_look_spends_its_part_of_alpha() {
+    let once = evidence(Signal::Allocated, &quick(1));
+    assert!((once.last_level(0.001) - 0.001).abs() < 1e-12);
+    let thrice = looked_at(&quick(1).cycles(40));
+    assert!((thrice.last_level(0.001) - 0.001 / 12.0).abs() < 1e-12);
+}

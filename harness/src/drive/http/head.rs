@@ -5,6 +5,7 @@ use std::str;
 use httparse::{EMPTY_HEADER, Status};
 
 use super::Framing;
+use crate::drive::h2::hpack::Field;
 
 /// More header lines than this are refused.
 const MOST_HEADERS: usize = 96;
@@ -33,6 +34,9 @@ pub enum HeadError {
     /// A transfer coding other than `chunked`.
     #[error("the transfer coding of the answer is not `chunked`")]
     TransferCoding,
+    /// A head of HTTP/2 without a `:status` of three digits.
+    #[error("the answer has no valid :status")]
+    Status,
     /// `101`: nobody asked for it.
     #[error("the answer switches protocols")]
     SwitchingProtocols,
@@ -123,6 +127,33 @@ impl Head {
             found: look_for.and_then(|name| headers.get(name)).map(Into::into),
         };
         Ok(Parsed::Final(used, head))
+    }
+
+    /// What a head of HTTP/2 says. The end of its body is told by the stream, and the connection is not its business.
+    ///
+    /// # Errors
+    /// [`HeadError::Status`].
+    pub fn of_fields(fields: &[Field], look_for: Option<&str>) -> Result<Self, HeadError> {
+        let status = fields.iter().find(|field| field.name == ":status");
+        let status = status.and_then(|field| match field.value[..] {
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+                Some([a, b, c].map(|digit| u16::from(digit - b'0')))
+            }
+            _ => None,
+        });
+        let [a, b, c] = status.ok_or(HeadError::Status)?;
+        let headers: Vec<_> = fields
+            .iter()
+            .map(|Field { name, value }| httparse::Header { name, value })
+            .collect();
+        let headers = Headers(&headers);
+        Ok(Self {
+            status: 100 * a + 10 * b + c,
+            framing: Framing::UntilClose,
+            keeps_alive: true,
+            media: headers.media(),
+            found: look_for.and_then(|name| headers.get(name)).map(Into::into),
+        })
     }
 }
 

@@ -3,15 +3,9 @@
 //! gdb stops the process for a second, maps a page, lays a line of Python there and puts it on the list of what the interpreter does when
 //! it is next at a safe place (`Py_AddPendingCall`, made for this). Nothing runs while it is stopped, and nothing takes a lock.
 
-use std::{
-    fs, io,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, io, path::Path, process::Command, time::Duration};
 
-use super::{RuntimeError, pause};
-use crate::timeline::Clock;
+use super::{RuntimeError, command};
 
 const LINE_FILE: &str = "attach.bin";
 const SCRIPT_FILE: &str = "attach.py";
@@ -47,61 +41,29 @@ fn line_of_python(module: &Path, door: &Path) -> String {
 /// `sys.remote_exec`, by the same interpreter that the process runs.
 fn by_its_own_door(pid: u32, script: &Path, within: Duration) -> bool {
     let code = "import sys; sys.remote_exec(int(sys.argv[1]), sys.argv[2])";
-    let mut command = Command::new(format!("/proc/{pid}/exe"));
-    command
+    let mut interpreter = Command::new(format!("/proc/{pid}/exe"));
+    interpreter
         .args(["-I", "-c", code, &pid.to_string()])
         .arg(script);
-    ended(&mut command, within).is_ok_and(|said| said.is_ok())
+    command::said(&mut interpreter, within).is_ok_and(|said| said.is_ok())
 }
 
 fn by_gdb(pid: u32, bytes: &Path, within: Duration) -> Result<(), String> {
     let map = "set $line = ((long (*)(long,long,int,int,int,long))mmap)(0,4096,3,34,-1,0)";
     let lay = format!("restore {} binary $line", bytes.display());
     let call = "printf \"added %d\\n\", ((int (*)(void*,void*))Py_AddPendingCall)((void*)PyRun_SimpleString, (void*)$line)";
-    let mut command = Command::new("gdb");
-    command
-        .args(["-nx", "-batch", "-iex", "set auto-load off"])
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-iex", "set auto-load off"])
         .args(["-iex", "set debuginfod enabled off", "-p", &pid.to_string()])
         .args(["-ex", map, "-ex", &lay, "-ex", call]);
-    match ended(&mut command, within) {
+    match command::said(&mut gdb, within) {
         Ok(Ok(said)) if said.contains("added 0") => Ok(()),
-        Ok(Ok(said) | Err(said)) => Err(format!("gdb said `{}`", last_line(&said))),
+        Ok(Ok(said) | Err(said)) => Err(format!("gdb said `{}`", command::last_line(&said))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err("gdb is not installed, and the interpreter is older than 3.14".into())
         }
         Err(error) => Err(format!("gdb: {error}")),
     }
-}
-
-fn last_line(said: &str) -> String {
-    let last = said.lines().rfind(|line| !line.trim().is_empty());
-    crate::target::proc::shortened(last.unwrap_or_default())
-}
-
-/// Runs a command to its end: what it said, as `Err` if it failed.
-fn ended(command: &mut Command, within: Duration) -> io::Result<Result<String, String>> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let clock = Clock::start();
-    while child.try_wait()?.is_none() {
-        if clock.now().0 >= within {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        pause(Duration::from_millis(10));
-    }
-    let output = child.wait_with_output()?;
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    Ok(if output.status.success() {
-        Ok(said)
-    } else {
-        Err(said)
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The target's runtime: asked to tidy up before a reading, and what it holds after that.
 //!
-//! In: the processes of the tree. Out: [`RuntimeHeap`], or a sentence. Start at [`RuntimeWatch`]; [`python`] and [`node`] are its two ways.
+//! In: the processes of the tree. Out: [`RuntimeHeap`], or a sentence. Start at [`RuntimeWatch`]; [`python`], [`node`] and [`java`] are its ways.
 //! Half a sum is not a sum: every process of the runtime that is alive must answer, or there is no number.
 //! Cost: a full collection in every process, only for readings; how long it took is in [`RuntimeHeap::took`].
 
 mod attach;
+mod command;
+mod java;
 mod node;
 mod python;
 mod websocket;
@@ -18,7 +20,7 @@ use crate::timeline::{Clock, Elapsed};
 /// What a runtime holds after it was asked to tidy up: the sum over the processes of the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeHeap {
-    /// Live bytes: Python's two allocators, or V8's used heap and what lies outside it.
+    /// Live bytes: of Python's two allocators; of V8's heap and what lies outside it; of the JVM's objects.
     pub live_bytes: u64,
     /// Processes that answered.
     pub processes: u32,
@@ -29,7 +31,7 @@ pub struct RuntimeHeap {
 /// How to ask the target's runtime.
 #[derive(Debug)]
 pub enum RuntimeConfig {
-    /// We look what it is: Python processes that came through the door, or Node.
+    /// We look what it is: Python processes that came through the door, Node, or Java.
     Auto(Option<PythonDoor>),
     /// Python: with `attaches`, a debugger brings our module to processes that somebody else started.
     Python {
@@ -40,6 +42,8 @@ pub enum RuntimeConfig {
     },
     /// Node, by its inspector.
     Node,
+    /// The JVM, by `jcmd`.
+    Java,
     /// It is left alone.
     None,
 }
@@ -85,6 +89,14 @@ pub(super) enum RuntimeError {
         /// What it said.
         found: String,
     },
+    /// `jcmd` did not tell.
+    #[error("Java process {pid} cannot be asked to tidy up: {why}")]
+    Java {
+        /// The process.
+        pid: u32,
+        /// What happened.
+        why: String,
+    },
     /// The inspector of a Node process cannot be reached.
     #[error("the inspector of Node process {pid} cannot be used: {why}")]
     Inspector {
@@ -101,6 +113,7 @@ pub(super) struct RuntimeWatch {
     clock: Clock,
     python: Python,
     node: Option<NodeLines>,
+    asks_java: bool,
 }
 
 /// How Python processes are asked.
@@ -127,25 +140,31 @@ impl RuntimeWatch {
     /// `served`: the port under test.
     pub(super) fn open(config: RuntimeConfig, served: u16, clock: Clock) -> Self {
         let lines = |door| PythonLines::new(door, false);
-        let (python, node) = match config {
-            RuntimeConfig::Auto(door) => (Python::new(door.map(lines)), true),
+        let (python, node, asks_java) = match config {
+            RuntimeConfig::Auto(door) => (Python::new(door.map(lines)), true, true),
             RuntimeConfig::Python { door, attaches } => {
-                (Python::Lines(PythonLines::new(door, attaches)), false)
+                let lines = PythonLines::new(door, attaches);
+                (Python::Lines(lines), false, false)
             }
-            RuntimeConfig::Node => (Python::LeftAlone, true),
-            RuntimeConfig::None => (Python::LeftAlone, false),
+            RuntimeConfig::Node => (Python::LeftAlone, true, false),
+            RuntimeConfig::Java => (Python::LeftAlone, false, true),
+            RuntimeConfig::None => (Python::LeftAlone, false, false),
         };
         Self {
             clock,
             python,
             node: node.then(|| NodeLines::beside(served)),
+            asks_java,
         }
     }
 
     /// Asks every process of the runtime among these to tidy up. `None` if there is no such process, or not all of them told.
     pub(super) fn settle(&mut self, pids: &[u32], gaps: &mut Vec<String>) -> Option<RuntimeHeap> {
         let found = match self.settle_python(pids) {
-            Ok(None) => self.settle_node(pids),
+            Ok(None) => match self.settle_node(pids) {
+                Ok(None) => self.settle_java(pids),
+                found => found,
+            },
             found => found,
         };
         found.unwrap_or_else(|error| {
@@ -165,12 +184,26 @@ impl RuntimeWatch {
 
     fn settle_node(&mut self, pids: &[u32]) -> Result<Option<RuntimeHeap>, RuntimeError> {
         let deadline = Deadline::after(&self.clock, WITHIN);
-        let nodes: Vec<u32> = pids.iter().copied().filter(|pid| is_node(*pid)).collect();
+        let nodes = running(&["node", "nodejs"], pids);
         match &mut self.node {
             Some(lines) if !nodes.is_empty() => lines.settle(&nodes, deadline).map(Some),
             _ => Ok(None),
         }
     }
+
+    fn settle_java(&self, pids: &[u32]) -> Result<Option<RuntimeHeap>, RuntimeError> {
+        let javas = running(&["java"], pids);
+        if !self.asks_java || javas.is_empty() {
+            return Ok(None);
+        }
+        java::settle(&javas, Deadline::after(&self.clock, WITHIN)).map(Some)
+    }
+}
+
+/// Those of the processes that run one of these programs.
+fn running(programs: &[&str], pids: &[u32]) -> Vec<u32> {
+    let runs = |pid: &u32| program(*pid).is_some_and(|name| programs.contains(&name.as_str()));
+    pids.iter().copied().filter(runs).collect()
 }
 
 /// Until when all of them together must have answered.
@@ -215,11 +248,6 @@ fn program(pid: u32) -> Option<String> {
 /// Whether a process runs Python: `python3.11` is the file behind `python`.
 fn is_python(pid: u32) -> bool {
     program(pid).is_some_and(|name| name.starts_with("python"))
-}
-
-/// Whether a process runs Node.
-fn is_node(pid: u32) -> bool {
-    program(pid).is_some_and(|name| ["node", "nodejs"].contains(&name.as_str()))
 }
 
 fn is_there(pid: u32) -> bool {

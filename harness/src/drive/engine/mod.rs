@@ -1,5 +1,7 @@
 //! The loop: one thread, one poll. Waits for sockets, timers, commands and due openings; decides nothing itself.
 
+mod carriage;
+
 use std::{
     io,
     sync::{
@@ -10,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use mio::{Events, Poll, Token, Waker, event::Event};
+use mio::{Events, Poll, Token, Waker, event::Event, net::TcpStream};
 use slab::Slab;
 
 use crate::{
@@ -18,9 +20,12 @@ use crate::{
     timeline::{Clock, Elapsed, End, PortBook, Tally},
 };
 
+use carriage::carrier_of;
+
 use super::{
     BUFFER_SIZE, DriveConfig,
-    client::{Client, Drained, Watch},
+    carriers::Carriers,
+    client::{Carried, Client, Drained, Watch},
     connection::Connection,
     latency::{Latency, record},
     leave,
@@ -41,6 +46,13 @@ const COMMAND: Token = Token(usize::MAX);
 const MOST_EVENTS: usize = 1024;
 /// Openings at a time, so that a burst of them does not keep the open streams waiting.
 const MOST_OPENINGS: usize = 64;
+
+/// Whether the server is told when a client goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silently {
+    Yes,
+    No,
+}
 
 /// What the handle asks of the loop.
 pub(super) enum Command {
@@ -127,6 +139,7 @@ impl Engine {
             self.go_on_reading();
             self.look_at_the_clock();
             self.open_what_is_due();
+            self.carry_on();
         }
     }
 
@@ -173,6 +186,11 @@ impl Engine {
         }
         // The handle has counted all that are ours as pending.
         self.no_longer_pending(planned - (self.pacer.pending() - before));
+    }
+
+    /// Whether nobody is to come any more, as far as is known.
+    fn is_nobody_due(&self) -> bool {
+        self.pacer.pending() + self.waiting() == 0
     }
 
     fn no_longer_pending(&self, count: u64) {
@@ -228,13 +246,14 @@ impl Engine {
         for key in keys {
             self.remove(key, End::Stopped);
         }
+        self.close_carriers();
     }
 
     /// Something happened on a socket.
     fn attend(&mut self, event: &Event) {
         let key = event.token().0;
-        if event.token() == COMMAND || !self.clients.contains(key) {
-            return;
+        if !self.clients.contains(key) {
+            return self.attend_carrier(event);
         }
         let broken = event.is_error() || event.is_write_closed();
         let closed = event.is_read_closed() || broken;
@@ -263,6 +282,10 @@ impl Engine {
     fn go_on_reading(&mut self) {
         for key in std::mem::take(&mut self.unfinished) {
             let now = self.clock.now();
+            if let Some(carrier) = carrier_of(Token(key)) {
+                self.carry(carrier, true);
+                continue;
+            }
             // Whoever has the key now: the one who was put here may be gone.
             if let Some(client) = self.clients.get_mut(key)
                 && std::mem::take(&mut client.unfinished)
@@ -317,11 +340,12 @@ impl Engine {
             return;
         };
         let registry = self.poll.registry();
-        let result = match client.watched {
-            Watch::Nothing => registry.register(client.line.source(), Token(key), interest),
-            _ => registry.reregister(client.line.source(), Token(key), interest),
+        let before = std::mem::replace(&mut client.watched, wanted);
+        let result = match (before, client.line()) {
+            (_, None) => Ok(()),
+            (Watch::Nothing, Some(line)) => registry.register(line.source(), Token(key), interest),
+            (_, Some(line)) => registry.reregister(line.source(), Token(key), interest),
         };
-        client.watched = wanted;
         if let Err(error) = result {
             self.end(key, &Trouble::Socket(error));
         }
@@ -337,20 +361,27 @@ impl Engine {
         }
     }
 
-    /// Its socket outlives it, and is silent.
+    /// Its socket outlives it, and is silent. Over HTTP/2 that is its stream, and the socket follows when nobody else is on it.
     fn vanish(&mut self, key: usize) {
-        let mut client = self.take(key);
+        let client = self.take(key, Silently::Yes);
+        let end = match client.carried {
+            Carried::Alone(line) => self.silence(line.into_socket()),
+            Carried::Among(_) => End::AsPlanned,
+        };
+        self.world.tally.note_end(Leave::Vanish, end, true);
+    }
+
+    fn silence(&mut self, mut socket: TcpStream) -> End {
         // Fails only if the socket was never watched.
-        self.poll.registry().deregister(client.line.source()).ok();
-        let end = match self.vanished.take_in(client.line.into_socket()) {
+        self.poll.registry().deregister(&mut socket).ok();
+        match self.vanished.take_in(socket) {
             Ok(()) => End::AsPlanned,
             Err(error) => {
                 let what = format!("a client could not vanish, and closed: {error}");
                 self.world.problems.note(what, &[]);
                 End::Stopped
             }
-        };
-        self.world.tally.note_end(Leave::Vanish, end, true);
+        }
     }
 
     fn end(&mut self, key: usize, trouble: &Trouble) {
@@ -376,9 +407,9 @@ impl Engine {
     }
 
     fn remove(&mut self, key: usize, end: End) {
-        let client = self.take(key);
+        self.user_done(self.clients[key].connection.number, end);
+        let client = self.take(key, Silently::No);
         let was_connected = client.connection.is_connected();
-        self.user_done(client.connection.number, end);
         // The close comes first: whoever counts us as gone finds us gone.
         let leave = client.leave;
         drop(client);
@@ -405,15 +436,25 @@ impl Engine {
     }
 
     /// Takes a client out of everything that knows it.
-    fn take(&mut self, key: usize) -> Client {
+    fn take(&mut self, key: usize, silently: Silently) -> Client {
         let mut client = self.clients.remove(key);
         self.timers.disarm(&mut client.armed);
         client.gone(&self.world);
+        if let Carried::Among(lane) = client.carried {
+            let is_last_due = self.is_nobody_due();
+            if let Some(carriers) = &mut self.world.carriers {
+                match silently {
+                    Silently::Yes => carriers.forsake(lane),
+                    Silently::No => carriers.leave(lane, client.leave, is_last_due),
+                }
+            }
+            self.close_carriers();
+        }
         client
     }
 
     fn open_what_is_due(&mut self) {
-        if self.pacer.pending() + self.waiting() == 0 {
+        if self.is_nobody_due() {
             return;
         }
         for _ in 0..MOST_OPENINGS {
@@ -460,12 +501,45 @@ impl Engine {
                 format!("not opened: to vanish takes CAP_NET_ADMIN here ({error}): be root, or use --isolate")
             })?;
         }
-        self.make_room()?;
+        if self.world.carriers.is_some() {
+            return self.get_on(opening, script, resume, now);
+        }
         let receive_buffer = match opening.leave {
             Leave::Stall | Leave::Slow => self.stall_receive_buffer,
             _ if opening.manners.fills_buffers() => self.stall_receive_buffer,
             _ => None,
         };
+        let tried = self.connect(opening, receive_buffer)?;
+        self.note_opened(resume.as_deref());
+        match tried {
+            Ok((line, done)) => {
+                let connection = self.conversation(opening, script, resume, now);
+                let mut client = Client::new(Carried::Alone(line), connection, opening);
+                if let Some(network) = opening.manners.network {
+                    client.shape(network, now);
+                }
+                let key = self.clients.insert(client);
+                self.opened(key, done);
+            }
+            Err(source) => self.never_connected(opening, source),
+        }
+        Ok(())
+    }
+
+    fn note_opened(&self, resume: Option<&Resume>) {
+        Tally::add(&self.world.tally.opened, 1);
+        if resume.is_some_and(Resume::is_comeback) {
+            Tally::add(&self.world.tally.reconnects, 1);
+        }
+    }
+
+    /// Starts a connect for this client: a line, and whether it stands already. The first error is a lack of room: nothing was tried.
+    fn connect(
+        &mut self,
+        opening: &Opening,
+        receive_buffer: Option<u32>,
+    ) -> Result<io::Result<(Line, bool)>, String> {
+        self.make_room()?;
         let addr = self.world.addr;
         let source = self.world.source(opening.number);
         let mut tried = leave::connect(addr, source, receive_buffer);
@@ -477,44 +551,46 @@ impl Engine {
         {
             return Err(format!("not opened: {error}"));
         }
-        Tally::add(&self.world.tally.opened, 1);
-        if resume.as_ref().is_some_and(|resume| resume.is_comeback()) {
-            Tally::add(&self.world.tally.reconnects, 1);
-        }
         let tls = self.world.tls.as_ref();
         let tried = tried.and_then(|(socket, done)| Ok((Line::over(socket, tls)?, done)));
-        match tried {
-            Ok((line, done)) => {
-                if let Ok(local) = line.socket().local_addr() {
-                    self.ports.note(local.port(), opening.leave);
-                }
-                let mut connection = Connection::new(opening, script, now);
-                if let Some(resume) = resume.take() {
-                    connection.remember(resume, &self.world);
-                }
-                let mut client = Client::new(line, connection, opening);
-                if let Some(network) = opening.manners.network {
-                    client.shape(network, now);
-                }
-                let key = self.clients.insert(client);
-                self.opened(key, done);
-            }
-            Err(source) => {
-                self.world.note(&Trouble::Connect { addr, source }, "");
-                self.user_done(opening.number, End::ConnectFailed);
-                let tally = &self.world.tally;
-                tally.note_end(opening.leave, End::ConnectFailed, false);
-            }
+        if let Ok((line, _)) = &tried
+            && let Ok(local) = line.socket().local_addr()
+        {
+            self.ports.note(local.port(), opening.leave);
         }
-        Ok(())
+        Ok(tried)
+    }
+
+    fn conversation(
+        &self,
+        opening: &Opening,
+        script: u16,
+        resume: &mut Option<Box<Resume>>,
+        now: Elapsed,
+    ) -> Connection {
+        let mut connection = Connection::new(opening, script, now);
+        if let Some(resume) = resume.take() {
+            connection.remember(resume, &self.world);
+        }
+        connection
+    }
+
+    fn never_connected(&mut self, opening: &Opening, source: io::Error) {
+        let addr = self.world.addr;
+        self.world.note(&Trouble::Connect { addr, source }, "");
+        self.user_done(opening.number, End::ConnectFailed);
+        let tally = &self.world.tally;
+        tally.note_end(opening.leave, End::ConnectFailed, false);
     }
 
     /// The vanished count among the open, and go first.
     fn make_room(&mut self) -> Result<(), String> {
         let most = self.world.limits.most_open;
-        while self.clients.len() + self.vanished.len() >= most {
+        // Descriptors are what there is a limit of: streams of HTTP/2 share theirs.
+        let carriers = self.world.carriers.as_ref();
+        let open = carriers.map_or(self.clients.len(), Carriers::len);
+        while open + self.vanished.len() >= most {
             if !self.let_one_vanished_go() {
-                let open = self.clients.len();
                 return Err(format!("not opened: {open} connections are open"));
             }
         }
