@@ -8,6 +8,7 @@
 mod columns;
 mod heap;
 mod manifest;
+mod mend;
 mod reader;
 mod rows;
 mod steps;
