@@ -408,7 +408,6 @@ fn a_harness_to_be_killed() {
         dir: None,
         log: dir.join("target.log"),
         log_limit: ByteSize(1 << 20),
-        memory_limit: None,
         huge_pages: false,
     };
     let _target = Target::launch(&launch).unwrap();

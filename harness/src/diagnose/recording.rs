@@ -394,12 +394,12 @@ impl<'a> Rows<'a> {
     }
 
     /// The column that counts events: the target's own, if it reports one. What it sends to clients that never read is sent, but never
-    /// received: by our count alone, a leak per event looks like a leak per stalled reader.
+    /// received: by our count alone, a leak per event looks like a leak per stalled reader. A count that falls began anew with a process of it.
     fn events(&self, rows: &[usize]) -> String {
         let own = "target_events_total";
-        let told = self
-            .column(rows, own)
-            .is_some_and(|counts| counts.iter().all(|count| count.is_finite()));
+        let told = self.column(rows, own).is_some_and(|counts| {
+            counts.iter().all(|count| count.is_finite()) && counts.is_sorted()
+        });
         if told { own } else { "events_total" }.into()
     }
 

@@ -9,7 +9,7 @@ use super::{
     staircase,
 };
 use crate::{
-    record::Recording,
+    record::{Complaint, Recording},
     units::{Factor, Leave, bytes, grouped},
 };
 
@@ -19,6 +19,9 @@ const FAILED_SHARE: f64 = 0.05;
 /// More alarms than this are in events.csv only.
 const MOST_ALARMS: usize = 20;
 
+/// More complaints about the files than this are only counted.
+const MOST_COMPLAINTS: usize = 12;
+
 /// The kind of run that judges counts and not memory, as the manifest names it.
 pub const KIND_CLEANUP: &str = "cleanup";
 
@@ -27,6 +30,7 @@ pub fn findings(recording: &Recording) -> Vec<Finding> {
     let mut all: Vec<Finding> = end(recording)
         .into_iter()
         .chain(killed(recording))
+        .chain(damage(recording))
         .chain(failures(recording))
         .chain(alarms(recording))
         .collect();
@@ -104,6 +108,19 @@ fn killed(recording: &Recording) -> Option<Finding> {
         bytes(most)
     );
     Some(Finding::plain(Statement::TargetDied, text))
+}
+
+/// What of the files could not be used. What is missing is missing: it narrows what can be said, and is never filled in.
+fn damage(recording: &Recording) -> Vec<Finding> {
+    let all = &recording.complaints;
+    let say = |(file, complaint): &(&str, Complaint)| format!("{file}, {complaint}");
+    let mut said: Vec<String> = all.iter().take(MOST_COMPLAINTS).map(say).collect();
+    let more = all.len().saturating_sub(MOST_COMPLAINTS);
+    if more > 0 {
+        said.push(format!("and {more} more of such in the recording"));
+    }
+    let beside = |text| Finding::plain(Statement::Beside, text);
+    said.into_iter().map(beside).collect()
 }
 
 /// Alarms that did not end the run, beside the verdict.

@@ -9,6 +9,7 @@ mod columns;
 mod follow;
 mod heap;
 mod manifest;
+mod mend;
 mod reader;
 mod rows;
 mod steps;

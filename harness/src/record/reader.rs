@@ -101,8 +101,11 @@ impl Recording {
         let mut table = |name: &'static str, texts: &[&str]| -> Result<Table, RecordingError> {
             let path = folder.join(name);
             let file = open(&path)?;
-            let (table, found) = Table::read(file, texts)
+            let (mut table, mut found) = Table::read(file, texts)
                 .map_err(|source| RecordingError::NotATable { path, source })?;
+            if [files::SAMPLES, files::READINGS].contains(&name) {
+                table.mend(&mut found);
+            }
             complaints.extend(found.into_iter().map(|complaint| (name, complaint)));
             Ok(table)
         };

@@ -1,6 +1,9 @@
 //! A CSV file in memory: columns of numbers by name, text columns apart.
 
-use std::{collections::BTreeMap, io::Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 /// A cell that could not be used, and why. Rows are counted from 1 after the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +26,26 @@ impl std::fmt::Display for Complaint {
     }
 }
 
+/// Remembers the last byte that went through: a file that does not end its last line was cut there.
+struct Tail<R> {
+    input: R,
+    last: Option<u8>,
+}
+
+impl<R: Read> Read for Tail<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.input.read(buffer)?;
+        self.last = buffer[..length].last().copied().or(self.last);
+        Ok(length)
+    }
+}
+
 /// A CSV file in memory. A missing number is `NaN`.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rows: usize,
+    /// Which row of the file each is, from 1 after the header.
+    lines: Vec<u32>,
     numbers: BTreeMap<String, Vec<f64>>,
     texts: BTreeMap<String, Vec<String>>,
 }
@@ -38,7 +57,10 @@ impl Table {
     /// # Errors
     /// The input cannot be read, or its header is no header.
     pub fn read(input: impl Read, texts: &[&str]) -> Result<(Self, Vec<Complaint>), csv::Error> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
+        let mut tail = Tail { input, last: None };
+        let mut reader = csv::ReaderBuilder::new()
+            .flexible(true)
+            .from_reader(&mut tail);
         let names: Vec<String> = reader.headers()?.iter().map(String::from).collect();
         let mut table = Self::default();
         for name in &names {
@@ -55,6 +77,11 @@ impl Table {
             row += 1;
             match reader.read_record(&mut record) {
                 Ok(false) => break,
+                Ok(true) if record.iter().eq(&names) => complaints.push(Complaint {
+                    row,
+                    column: None,
+                    what: "the header once more, as if two files were joined; left out".into(),
+                }),
                 Ok(true) if record.len() == names.len() => {
                     table.push(row, &names, &record, &mut complaints)
                 }
@@ -77,7 +104,59 @@ impl Table {
                 }),
             }
         }
+        drop(reader);
+        if tail.last.is_some_and(|last| last != b'\n')
+            && table.rows > 0
+            && table.line(table.rows - 1) == row - 1
+        {
+            table.pick(&(0..table.rows - 1).collect::<Vec<usize>>());
+            complaints.push(Complaint {
+                row: row - 1,
+                column: None,
+                what: "was never finished, so its last number may lack digits; left out".into(),
+            });
+        }
         Ok((table, complaints))
+    }
+
+    /// Which row of the file a row is, from 1 after the header.
+    pub(super) fn line(&self, row: usize) -> usize {
+        self.lines.get(row).map_or(0, |line| *line as usize)
+    }
+
+    /// The names of the columns of numbers.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.numbers.keys().cloned().collect()
+    }
+
+    /// The texts of a row.
+    pub(super) fn words(&self, row: usize) -> Vec<&str> {
+        let cells = self.texts.values();
+        cells
+            .filter_map(|cells| cells.get(row).map(String::as_str))
+            .collect()
+    }
+
+    /// Keeps these rows, in this order.
+    pub(super) fn pick(&mut self, rows: &[usize]) {
+        fn picked<T: Clone>(from: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().map(|row| from[*row].clone()).collect()
+        }
+        self.rows = rows.len();
+        self.lines = picked(&self.lines, rows);
+        for values in self.numbers.values_mut() {
+            *values = picked(values, rows);
+        }
+        for cells in self.texts.values_mut() {
+            *cells = picked(cells, rows);
+        }
+    }
+
+    /// Takes these numbers as missing.
+    pub(super) fn forget(&mut self, name: &str, rows: &[usize]) {
+        if let Some(values) = self.numbers.get_mut(name) {
+            rows.iter().for_each(|row| values[*row] = f64::NAN);
+        }
     }
 
     fn push(
@@ -88,6 +167,7 @@ impl Table {
         complaints: &mut Vec<Complaint>,
     ) {
         self.rows += 1;
+        self.lines.push(u32::try_from(row).unwrap_or(u32::MAX));
         for (name, cell) in names.iter().zip(record) {
             if let Some(texts) = self.texts.get_mut(name) {
                 texts.push(cell.into());
