@@ -48,7 +48,7 @@ fn a_target_that_takes_more_than_its_limit_ends_and_one_that_does_not_lives() {
     let folder = tempfile::tempdir().unwrap();
     let mut modest = launch(&folder, 10);
     let words = modest.confinement().unwrap();
-    assert!(words.contains("64 MiB"), "{words}");
+    assert!(words.contains("64.0 MiB"), "{words}");
     assert_eq!(
         ends_within(&mut modest, Duration::from_secs(3)),
         Life::Running,

@@ -219,12 +219,12 @@ mod tests {
         let mut early = hello.clone();
         early.extend(said(&[Order::Recall]));
         let other = Greeting::Hello {
-            protocol: 2,
+            protocol: 99,
             version: "9".into(),
         };
         for (input, start) in [
             (early, "the first order was not to start"),
-            (said(&[other]), "the run (sse-soak 9) speaks version 2"),
+            (said(&[other]), "the run (sse-soak 9) speaks version 99"),
             (said(&[Order::Recall]), "a frame makes no sense"),
             (b"hello, worker".to_vec(), "a frame of 1819043176 B"),
             (hello[..9].to_vec(), "the pipe ended in the middle"),

@@ -276,14 +276,16 @@ fn resolve(
         let call = address.saturating_sub(1); // the call lies before where it returns to
         let mut frames = frames(&context, call)?;
         has_lines |= frames.iter().any(|frame| frame.file.is_some());
-        if frames.is_empty()
-            && let Some(symbol) = symbols.containing(call)
-        {
-            frames.push(Found {
-                function: names::demangled(symbol.name()),
-                ..Found::default()
-            });
+        if frames.is_empty() {
+            frames.push(Found::default());
         }
+        let nameless = |frame: &Found| frame.function.is_empty();
+        if let Some(symbol) = symbols.containing(call) {
+            let name = names::demangled(symbol.name());
+            let unnamed = frames.iter_mut().filter(|frame| nameless(frame));
+            unnamed.for_each(|frame| frame.function.clone_from(&name));
+        }
+        frames.retain(|frame| !nameless(frame));
         if !frames.is_empty() {
             found.insert(*absolute, frames);
         }
@@ -298,14 +300,15 @@ fn frames(context: &Context<Slice<'_>>, address: u64) -> Result<Vec<Found>, Symb
     let mut iterator = context.find_frames(address).skip_all_loads()?;
     let mut frames = Vec::new();
     while let Some(frame) = iterator.next()? {
-        let Some(function) = &frame.function else {
-            continue;
-        };
-        let raw = function.raw_name()?;
         let location = frame.location.as_ref();
         let file = location.and_then(|location| location.file);
+        // Line tables alone name only functions that others were inlined into; the symbol table knows the rest.
+        let name = match &frame.function {
+            Some(function) => names::in_file(&function.raw_name()?, file),
+            None => String::new(),
+        };
         frames.push(Found {
-            function: names::in_file(&raw, file),
+            function: name,
             file: file.map(String::from),
             line: location
                 .and_then(|location| location.line)

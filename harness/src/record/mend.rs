@@ -220,7 +220,7 @@ mod tests {
             said,
             [
                 "row 5, column t_s: no time; row left out",
-                "row 3, column t_s: not in order of time; put in its place",
+                "row 2, column t_s: not in order of time; put in its place",
                 "row 4: second row for this time; left out",
                 "row 6, column cycle: not in the order of cycles; row left out",
                 "row 7, column events_total: a total that falls, or that later ones fall from; taken as missing",

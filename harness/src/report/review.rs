@@ -165,9 +165,7 @@ fn stack(out: &mut String, changed: &Changed, source: Source<'_>) {
 fn around(text: &str, line: u32) -> String {
     let line = line as usize;
     let numbered = (1..).zip(text.lines());
-    let near = numbered
-        .skip(line.saturating_sub(AROUND + 1))
-        .take(2 * AROUND + 1);
+    let near = numbered.filter(|(number, _): &(usize, _)| number.abs_diff(line) <= AROUND);
     let mut out = String::new();
     for (number, text) in near {
         let mark = if number == line { '>' } else { ' ' };

@@ -610,7 +610,7 @@ fn all_at_once_still_serve_and_drain_alone_in_workers_and_under_dhat() {
         }
         let status = target.wait_until("streams to end", |status| status["streams"]["live"] == 0);
         let defects = status["defects"].as_array().expect("a list").clone();
-        assert_eq!(defects.len(), 18);
+        assert_eq!(defects.len(), 19);
         let label = defects
             .iter()
             .find(|truth| truth["name"] == "metric-label-per-client")
