@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Exit, print, report::Format, run, say};
+use super::{Exit, exit::Usage, print, report::Format, run, say};
 use crate::{
     diagnose::{self, signal::Signal, trace, verdict::Rules},
     record::Recording,
@@ -28,6 +28,10 @@ pub(super) struct DiagnoseArguments {
     /// Judge as if memory had only been read like this, or worse: allocated, heap, pss-anon, rss-anon, rss. Prints, and leaves the run's own reports.
     #[arg(long, value_name = "SIGNAL", conflicts_with = "trace", value_parser = signal)]
     signal: Option<Signal>,
+    /// Of a soak: assume that no cache of the target holds more than so much of any unit, instead of what the profile says. Prints, and leaves
+    /// the run's own reports.
+    #[arg(long, value_name = "N", conflicts_with = "trace")]
+    cache_units: Option<u32>,
     /// How the verdict is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -43,24 +47,35 @@ fn signal(text: &str) -> Result<Signal, String> {
 
 pub(super) fn diagnose(arguments: &DiagnoseArguments) -> anyhow::Result<Exit> {
     match (&arguments.run, &arguments.trace) {
-        (Some(run), _) => match arguments.signal {
-            None => run::judge(run, arguments.format, None),
-            Some(signal) => judge_from(run, signal, arguments.format),
+        (Some(run), _) => match (arguments.signal, arguments.cache_units) {
+            (None, None) => run::judge(run, arguments.format, None),
+            _ => judge_otherwise(run, arguments),
         },
         (None, Some(file)) => judge_trace(file, arguments.format),
         (None, None) => unreachable!("clap asks for one of them"),
     }
 }
 
-fn judge_from(folder: &Path, signal: Signal, format: Format) -> anyhow::Result<Exit> {
-    let recording = Recording::read(folder)?;
+/// By another signal, or under another assumption. What the run itself says of both stays as it is.
+fn judge_otherwise(folder: &Path, arguments: &DiagnoseArguments) -> anyhow::Result<Exit> {
+    let mut recording = Recording::read(folder)?;
+    if let Some(cache_units) = arguments.cache_units {
+        let soak = recording.manifest.plan.soak.as_mut();
+        let Some(soak) = soak else {
+            anyhow::bail!(Usage(
+                "--cache-units is an assumption of soaks, and this run is none".into()
+            ));
+        };
+        say(&format!(
+            "assumed: no cache holds more than {cache_units} of any unit (the profile says {})",
+            soak.cache_units
+        ));
+        soak.cache_units = cache_units;
+    }
+    let signal = arguments.signal.unwrap_or(Signal::Allocated);
     let findings = diagnose::judge_from(&recording, signal);
-    print(&report::render(
-        format.into(),
-        &recording,
-        &findings,
-        folder,
-    ))?;
+    let format = arguments.format.into();
+    print(&report::render(format, &recording, &findings, folder))?;
     Ok(Exit::from_code(findings.exit_code))
 }
 

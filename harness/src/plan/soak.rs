@@ -347,6 +347,20 @@ closed.stall = { script = "feed", per-second = 0.5 }
     }
 
     #[test]
+    fn a_soak_that_would_never_be_judged_is_refused_with_the_numbers() {
+        let refused = |from: &str, to: &str| {
+            let text = DAY.replace(from, to);
+            let profile = Profile::parse("day", "day.toml", text);
+            profile.err().map(|error| error.to_string())
+        };
+        assert_eq!(refused("24h", "24h"), None);
+        let said = refused("24h", "4h").unwrap();
+        for part in ["line 15", "`stall`", "5000", "cache-units"] {
+            assert!(said.contains(part), "no {part} in: {said}");
+        }
+    }
+
+    #[test]
     fn a_day_is_288_blocks_of_five_minutes_and_small_in_memory() {
         let plan = day("", "");
         assert_eq!((plan.priming, plan.cycles), (2, 286));

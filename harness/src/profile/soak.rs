@@ -208,6 +208,9 @@ impl Soak {
             );
             return Some((self.probe.span(), message));
         }
+        if let Some(slow) = self.never_judged(target) {
+            return Some(slow);
+        }
         let turn = self
             .rates
             .turn
@@ -215,5 +218,27 @@ impl Soak {
             .filter(|_| self.standing.is_none())?;
         let message = "turns are taken in standing sessions: add `[run.soak.standing]`";
         Some((turn.script.span(), message.into()))
+    }
+
+    /// The judge waits for `cache-units` of every way of leaving and of sessions before its first look: a rate that never gets there, or only
+    /// when the soak is nearly over, would make hours of nothing.
+    fn never_judged(&self, target: &TargetSpec) -> Option<(Range<usize>, String)> {
+        let rates = &self.rates;
+        let closed = rates.closed.iter();
+        let closed =
+            closed.map(|(leave, rate)| (leave.name(), rate.script.span(), rate.per_second));
+        let session = rates.session.iter();
+        let session = session.map(|rate| ("session", rate.script.span(), rate.per_second));
+        let on = self.blocks().saturating_sub(LEAST_BLOCKS) / 2;
+        let given = |rate: PerSecond| u64::from(rate.count_in(self.load(target))) * u64::from(on);
+        let (name, span, rate) = closed
+            .chain(session)
+            .find(|(_, _, rate)| given(*rate) < u64::from(self.cache_units))?;
+        let message = format!(
+            "in the blocks that are not left to the first look this rate gives about {} of `{name}`, and the judge does not look before there were {} of each (`cache-units`, what a cache of the target may hold): raise it, make `length` longer, or lower `cache-units`",
+            given(rate),
+            self.cache_units
+        );
+        Some((span, message))
     }
 }
