@@ -182,7 +182,7 @@ mod tests {
             ),
             (
                 "hyper::serve",
-                "/root/.cargo/registry/src/x/hyper-1/src/lib.rs",
+                "/home/ann/.cargo/registry/src/x/hyper-1/src/lib.rs",
                 Place::Library,
             ),
             ("server::enter", "/nowhere/repo/src/sessions.rs", Place::Own),
