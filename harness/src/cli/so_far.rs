@@ -15,43 +15,19 @@ use std::{
 
 use crate::{
     diagnose::{
-        self,
         finding::sentence::{amount, per},
-        sequence::{self, Watched},
+        sequence::Watched,
+        so_far::{self, Known, Standing},
         staircase,
     },
     record::Recording,
     timeline::Clock,
-    units::Factor,
 };
 
 /// Not looked more often than this.
 const EVERY: Duration = Duration::from_secs(5);
-/// A look costs at most this share of a core: a day's recording takes a moment to read.
+/// A look costs at most this share of a core: a day's readings take a moment to judge.
 const SHARE: u32 = 50;
-/// Error of the interval, over the whole run.
-const ALPHA: f64 = 0.05;
-
-/// What is known so far of one factor.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Known {
-    pub(super) factor: Factor,
-    pub(super) watched: Watched,
-    /// What may stay per unit without being a leak, bytes.
-    pub(super) tolerance: f64,
-}
-
-impl Known {
-    /// Whether it leaks more than is tolerated, whatever the truth within the interval.
-    pub(super) fn leaks(&self) -> bool {
-        self.watched.slope - self.watched.half_width > self.tolerance
-    }
-
-    /// Whether it leaks no more than is tolerated, likewise.
-    pub(super) fn is_clean(&self) -> bool {
-        self.watched.slope + self.watched.half_width <= self.tolerance
-    }
-}
 
 /// What is known so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,7 +46,7 @@ impl SoFar {
         let leaks: Vec<String> = self
             .factors
             .iter()
-            .filter(|known| known.leaks())
+            .filter(|known| known.standing() == Standing::Leaks)
             .map(leak)
             .collect();
         if !leaks.is_empty() {
@@ -79,7 +55,7 @@ impl SoFar {
         let open = self
             .factors
             .iter()
-            .filter(|known| !known.is_clean())
+            .filter(|known| known.standing() != Standing::Clean)
             .count();
         match (self.factors.len(), open) {
             (0, _) => None,
@@ -102,7 +78,7 @@ fn leak(known: &Known) -> String {
 
 /// Looks at a run directory.
 pub(super) fn look(folder: &Path) -> SoFar {
-    let Ok(recording) = Recording::read(folder) else {
+    let Ok(recording) = Recording::so_far(folder) else {
         return SoFar::default(); // not there yet
     };
     if recording.manifest.kind == staircase::KIND {
@@ -118,28 +94,8 @@ pub(super) fn look(folder: &Path) -> SoFar {
             ..SoFar::default()
         };
     }
-    if recording.readings.rows() < 3 {
-        return SoFar::default();
-    }
-    let evidence = diagnose::recording::evidence(&recording);
-    let tolerance = diagnose::tolerance(&recording);
-    let Some(memory) = evidence
-        .memory
-        .first()
-        .filter(|memory| memory.rows.rows() > 2)
-    else {
-        return SoFar::default();
-    };
-    let known = |(factor, watched)| Known {
-        factor,
-        watched,
-        tolerance: tolerance.of(factor),
-    };
     SoFar {
-        factors: sequence::watch(&memory.rows, ALPHA)
-            .into_iter()
-            .map(known)
-            .collect(),
+        factors: so_far::so_far(&recording),
         steps: None,
     }
 }
@@ -195,13 +151,14 @@ impl Drop for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Leave;
+    use crate::units::{Factor, Leave};
 
     fn known(factor: Factor, slope: f64, half_width: f64) -> Known {
         Known {
             factor,
             watched: Watched { slope, half_width },
             tolerance: 1024.0,
+            floor: 5.0,
         }
     }
 

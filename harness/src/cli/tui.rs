@@ -26,10 +26,13 @@ use ratatui::{
 
 use super::{
     progress::{count, place},
-    so_far::{Known, SoFar},
+    so_far::SoFar,
 };
 use crate::{
-    diagnose::finding::sentence::amount,
+    diagnose::{
+        finding::sentence::amount,
+        so_far::{Known, Standing},
+    },
     soak::Progress,
     units::{bytes, grouped},
 };
@@ -203,10 +206,10 @@ impl Screen {
     }
 
     fn row(&self, known: &Known) -> Row<'static> {
-        let (word, colour) = match known {
-            known if known.leaks() => ("leaks", Color::Red),
-            known if known.is_clean() => ("no leak", Color::Green),
-            _ => ("open", Color::Yellow),
+        let (word, colour) = match known.standing() {
+            Standing::Leaks => ("leaks", Color::Red),
+            Standing::Clean => ("no leak", Color::Green),
+            Standing::Open => ("open", Color::Yellow),
         };
         let half = known.watched.half_width;
         let half = if half.is_finite() {
@@ -357,6 +360,7 @@ mod tests {
                 half_width: 90.0,
             },
             tolerance: 1024.0,
+            floor: 5.0,
         };
         let so_far = SoFar {
             factors: vec![known],

@@ -1,14 +1,14 @@
-//! The verdict so far: an interval for each factor that may be watched all the time (the method, §8). Never the verdict.
+//! What is known so far, as the page and OpenMetrics show it.
 
 use serde::Serialize;
 
 use crate::{
-    diagnose::{finding::sentence::amount, recording, sequence, tolerance},
+    diagnose::{
+        finding::sentence::amount,
+        so_far::{self, Known, Standing},
+    },
     record::Recording,
 };
-
-/// How probable it is that any interval of a factor is ever wrong.
-const ALPHA: f64 = 0.05;
 
 /// What can be said of one factor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,77 +24,53 @@ pub(super) struct SoFar {
     pub(super) text: String,
 }
 
-/// What the readings so far say; nothing while there are too few, or where memory is not judged.
+/// What the readings so far say.
 pub(super) fn so_far(recording: &Recording) -> Vec<SoFar> {
-    let evidence = recording::evidence(recording);
-    let Some(best) = evidence.memory.first() else {
-        return Vec::new();
-    };
-    let (rows, _) = best.rows.without_gaps();
-    if rows.rows() < 3 {
-        return Vec::new();
-    }
-    let tolerated = tolerance(recording);
-    let one = |(factor, watched): (crate::units::Factor, sequence::Watched)| {
-        let half_width = watched.half_width.is_finite().then_some(watched.half_width);
-        let (class, text) = said(
-            watched.slope,
-            half_width,
-            tolerated.of(factor),
-            best.signal.floor(),
-        );
-        SoFar {
-            factor: factor.name(),
-            estimate: watched.slope,
-            half_width,
-            class,
-            text,
-        }
-    };
-    sequence::watch(&rows, ALPHA).into_iter().map(one).collect()
+    so_far::so_far(recording).iter().map(shown).collect()
 }
 
-/// What an interval means beside what is tolerated. `floor`: what an innocent server may keep per dose; a unit is at least that of a
-/// dose of one, so a leak is only named beyond it or beyond what is tolerated.
-fn said(
-    estimate: f64,
-    half_width: Option<f64>,
-    tolerated: f64,
-    floor: f64,
-) -> (&'static str, String) {
-    let Some(half) = half_width else {
-        return ("unsure", "nothing is known yet".into());
-    };
-    let (low, high) = (estimate - half, estimate + half);
-    if low > tolerated.min(floor) {
-        ("leak", format!("grows by at least {} B", amount(low)))
-    } else if high <= tolerated {
-        ("no-leak", format!("at most {} B", amount(high.max(0.0))))
-    } else {
-        (
+fn shown(known: &Known) -> SoFar {
+    let watched = known.watched;
+    let half_width = watched.half_width.is_finite().then_some(watched.half_width);
+    let [low, high] = [-1.0, 1.0].map(|side| watched.slope + side * watched.half_width);
+    let (class, text) = match known.standing() {
+        _ if half_width.is_none() => ("unsure", "nothing is known yet".into()),
+        Standing::Leaks => ("leak", format!("grows by at least {} B", amount(low))),
+        Standing::Clean => ("no-leak", format!("at most {} B", amount(high.max(0.0)))),
+        Standing::Open => (
             "unsure",
             format!("between {} and {} B", amount(low), amount(high)),
-        )
+        ),
+    };
+    SoFar {
+        factor: known.factor.name(),
+        estimate: watched.slope,
+        half_width,
+        class,
+        text,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{diagnose::sequence::Watched, units::Factor};
 
     #[test]
     fn an_interval_is_told_by_where_it_lies() {
-        for (estimate, half, class) in [
-            (2800.0, Some(100.0), "leak"),
-            (10.0, Some(50.0), "no-leak"),
-            (10.0, Some(5000.0), "unsure"),
-            (10.0, None, "unsure"),
+        for (slope, half_width, class) in [
+            (2800.0, 100.0, "leak"),
+            (10.0, 50.0, "no-leak"),
+            (10.0, 5000.0, "unsure"),
+            (10.0, f64::INFINITY, "unsure"),
         ] {
-            assert_eq!(
-                said(estimate, half, 1024.0, 512.0).0,
-                class,
-                "{estimate} ± {half:?}"
-            );
+            let known = Known {
+                factor: Factor::Session,
+                watched: Watched { slope, half_width },
+                tolerance: 1024.0,
+                floor: 512.0,
+            };
+            assert_eq!(shown(&known).class, class, "{slope} ± {half_width}");
         }
     }
 }

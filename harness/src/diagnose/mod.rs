@@ -38,6 +38,7 @@ pub mod rests;
 pub mod run;
 pub mod sequence;
 pub mod signal;
+pub mod so_far;
 pub mod soak;
 pub mod staircase;
 pub mod stats;

@@ -193,9 +193,14 @@ impl Trial<'_> {
     fn model(&self, eaters: &[Factor]) -> Vec<Term> {
         let is_theirs = |f: &Factor| eaters.iter().any(|eater| eater.includes(*f));
         let others = self.beside.iter();
-        let others = others.filter(|f| !is_theirs(f) && !f.is_sum() && **f != Factor::Time);
+        let others = others.filter(|f| !f.is_sum() && **f != Factor::Time);
         let mut model = vec![Term::One, Term::Time];
-        model.extend(others.map(|f| Term::of(*f)));
+        for other in others.flat_map(|f| self.spoken_for(*f)) {
+            let term = Term::of(other);
+            if !is_theirs(&other) && !model.contains(&term) {
+                model.push(term);
+            }
+        }
         for eater in eaters {
             model.extend([Term::Unit(*eater), Term::Waited(*eater)]);
         }
@@ -203,6 +208,16 @@ impl Trial<'_> {
             model.push(Term::Control); // what the target was asked to keep
         }
         model
+    }
+
+    /// The factor, or those that it is a mixture of: more rows may tell that two factors are one, where the rows that accused it could not.
+    fn spoken_for(&self, factor: Factor) -> Vec<Factor> {
+        if self.design.has(Term::of(factor)) {
+            return vec![factor];
+        }
+        let mixtures = self.design.factors.inseparable.iter();
+        let mut mixtures = mixtures.filter(|(name, _)| *name == factor);
+        mixtures.next().map_or_else(Vec::new, |(_, of)| of.clone())
     }
 
     fn zombie(&self, eater: Factor, model: &[Term]) -> Zombie {
@@ -431,6 +446,25 @@ mod tests {
             !agree(&drips, 50.0),
             "it grew as fast before the first connection"
         );
+    }
+
+    #[test]
+    fn what_leaks_beside_may_be_another_factor_by_another_name_here() {
+        let mut eats = rested(quick(1)).eats(RST, 50.0).waiting();
+        let doses = &mut eats.rows.doses;
+        let sessions = doses.iter().find(|d| d.factor == Factor::Session);
+        let sessions = sessions.unwrap().total.clone();
+        let events = doses.iter_mut().find(|d| d.factor == Factor::Event);
+        events.unwrap().total = sessions;
+        for beside in [
+            vec![],
+            vec![Factor::Event],
+            vec![Factor::Session, Factor::Event],
+        ] {
+            let found = find(&eats, 0.001, &beside, Witness::None);
+            let eaters: Vec<Factor> = found.iter().map(|z| z.factor).collect();
+            assert_eq!(eaters, [RST], "beside {beside:?}");
+        }
     }
 
     #[test]

@@ -144,6 +144,11 @@ impl Recording {
                 .map_err(|source| RecordingError::NotATable { path, source })?;
             Ok(table)
         };
+        let steps = if folder.join(files::STEPS).exists() {
+            table(files::STEPS, &[], u64::MAX)?
+        } else {
+            Table::default()
+        };
         Ok(Self {
             manifest: manifest(folder)?,
             samples: table(files::SAMPLES, &["phase"], HEAD)?,
@@ -151,7 +156,7 @@ impl Recording {
             cleanup: Table::default(),
             events: table(files::EVENTS, &["kind", "text"], u64::MAX)?,
             latency: Table::default(),
-            steps: Table::default(),
+            steps,
             stacks: None,
             complaints: Vec::new(),
         })

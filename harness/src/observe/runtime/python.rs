@@ -130,10 +130,14 @@ pub(super) struct PythonLines {
     attaches: bool,
     /// Processes that it was brought to: each once.
     brought: BTreeSet<u32>,
+    /// Processes that were given time to open their line: each once.
+    waited_for: BTreeSet<u32>,
 }
 
 /// A process that was brought the module runs it when it next wakes.
 const COMES_WITHIN: Duration = Duration::from_secs(5);
+/// A worker that was forked a moment ago has not opened its line yet.
+const OPENS_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Line {
@@ -156,6 +160,7 @@ impl PythonLines {
             lines: Vec::new(),
             attaches,
             brought: BTreeSet::new(),
+            waited_for: BTreeSet::new(),
         }
     }
 
@@ -173,12 +178,17 @@ impl PythonLines {
                 self.door.bring_to(pid, deadline.left())?;
             }
         }
-        let until = deadline.clock.now() + COMES_WITHIN;
+        self.wait(pids, COMES_WITHIN, deadline);
+        Ok(())
+    }
+
+    /// Lets in who comes, until all have a line.
+    fn wait(&mut self, pids: &[u32], within: Duration, deadline: Deadline<'_>) {
+        let until = deadline.clock.now() + within.min(deadline.left());
         while self.without_line(pids).is_some() && deadline.clock.now() < until {
             pause(Duration::from_millis(20));
             self.take_in();
         }
-        Ok(())
     }
 
     /// Asks every Python process among these. `None` if there is none.
@@ -191,6 +201,12 @@ impl PythonLines {
         let is_new = |pid: u32| !self.brought.contains(&pid);
         if self.attaches && self.without_line(pids).is_some_and(is_new) {
             self.attach(pids, deadline)?;
+        }
+        if self
+            .without_line(pids)
+            .is_some_and(|pid| self.waited_for.insert(pid))
+        {
+            self.wait(pids, OPENS_WITHIN, deadline);
         }
         if let Some(pid) = self.without_line(pids) {
             return Err(RuntimeError::NoLine { pid });
